@@ -1,0 +1,48 @@
+# `make run`: set-up and the demo.  `make test`: set-up, lint, types and tests.  `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := setup
+.PHONY: help setup kernels run test lint format bench lock clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.installed ## build .venv/ from requirements.lock
+
+.venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "alphad needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 1; }
+	@echo "set-up: installing the locked packages into .venv/ (about a minute)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+kernels: setup
+	@$(BIN)/alphad kernels
+
+run: kernels ## the demo: three simulated years in a minute, into out/
+	$(BIN)/alphad demo --out out
+
+test: kernels lint ## lint, types and tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## let ruff rewrite the tree
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: kernels ## the figures of docs/benchmarks.md, measured here
+	$(BIN)/python -m bench.daily
+
+lock: setup ## resolve requirements.lock anew (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --extra dev --no-header --output-file requirements.lock pyproject.toml
+
+clean: ## remove what was built, not what was published
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -1,0 +1,1 @@
+"""When things happen: settings, clock, feeds, stages, supervision, command line."""

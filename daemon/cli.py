@@ -1,0 +1,177 @@
+"""The command line: `alphad COMMAND`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from signals.errors import AlphadError, ConfigError
+
+#: Exit code of an interrupted command, as shells give it.
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; an error is told on stderr, with its way out."""
+    options = build_parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except AlphadError as error:
+        sys.stderr.write(f"alphad: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("alphad: interrupted; the same command goes on from here\n")
+        return INTERRUPTED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; every command and option is in docs/commands.md."""
+    parser = argparse.ArgumentParser(
+        prog="alphad", description="The daemon that keeps alpha factors alive."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(
+        name: str, command: Callable[[argparse.Namespace], int], text: str, *extra: str
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        if "config" in extra:
+            sub.add_argument(
+                "--config",
+                type=Path,
+                help="settings file (default: $ALPHAD_CONFIG, else ./alphad.toml if it is there)",
+            )
+        if "market" in extra:
+            sub.add_argument("--market", help="one market (default: the only one, or all)")
+        if "json" in extra:
+            sub.add_argument("--json", action="store_true", help="print JSON")
+        return sub
+
+    add("run", run, "run the daemon until it is told to stop", "config")
+    demo = add("demo", run_demo, "live through three simulated years in about a minute")
+    demo.add_argument("--out", type=Path, default=Path("out"), help="directory (default: out)")
+    demo.add_argument("--seed", type=int, default=7, help="seed of the simulated market")
+    add("status", status, "what was published when, and how the book stands", "config", "json")
+    explain = add("explain", explain_, "why a factor stands where it stands", "config", "market")
+    explain.add_argument("factor", help="id of the factor, or a session (YYYY-MM-DD)")
+    add("factors", factors, "the book, the shadows and the retired", "config", "market", "json")
+    mine = add("mine", mine_, "search for factors now, and show what would be accepted",
+               "config", "market", "json")  # fmt: skip
+    mine.add_argument("--seed", type=int, default=11, help="seed of the search")
+    health = add("health", health_, "is the daemon alive, and progressing?", "config", "json")
+    health.description = "Exit code 0 when alive and up to date, 1 when not."
+    verify = add("verify", verify_, "prove what was published and stored whole", "config", "json")
+    verify.add_argument("directory", type=Path, nargs="?", help="a published tree to verify alone")
+    add("kernels", kernels, "compile the kernels into the on-disk cache")
+    remine = commands.add_parser("remine")  # the daemon's own child process
+    remine.add_argument("--config", type=Path, required=True)
+    remine.add_argument("--market", required=True)
+    remine.add_argument("--job", type=int, required=True)
+    remine.set_defaults(command=remine_)
+    return parser
+
+
+def settings_path(options: argparse.Namespace) -> Path | None:
+    """Return the settings file that is meant, if any."""
+    if options.config is not None:
+        return Path(options.config)
+    here = Path("alphad.toml")
+    return here if here.exists() and "ALPHAD_CONFIG" not in os.environ else None
+
+
+def run(options: argparse.Namespace) -> int:
+    """`alphad run`."""
+    from daemon import supervisor
+    from daemon.logs import configure_logging
+    from daemon.settings import load_settings
+
+    settings = load_settings(settings_path(options), os.environ)
+    if not settings.markets:
+        raise ConfigError(
+            "no market is configured",
+            rule="the daemon runs the markets of its settings",
+            hint="name one in alphad.toml (README, “Your own bars”), or try: alphad demo",
+        )
+    configure_logging()
+    return supervisor.run(settings)
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    """`alphad demo`."""
+    from daemon import demo, terminal
+    from daemon.logs import configure_logging
+
+    configure_logging(quiet=True)
+    with terminal.progress("demo") as (on_session, on_round):
+        story, pointer, report = demo.run_demo(options.out, options.seed, on_session, on_round)
+    terminal.tell_story(story, {"latest signals": pointer, "report": report})
+    return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """`alphad status`."""
+    from daemon import inspection
+
+    return inspection.status(settings_path(options), as_json=options.json)
+
+
+def explain_(options: argparse.Namespace) -> int:
+    """`alphad explain`."""
+    from daemon import inspection
+
+    return inspection.explain(settings_path(options), options.market, options.factor)
+
+
+def factors(options: argparse.Namespace) -> int:
+    """`alphad factors`."""
+    from daemon import inspection
+
+    return inspection.factors(settings_path(options), options.market, as_json=options.json)
+
+
+def mine_(options: argparse.Namespace) -> int:
+    """`alphad mine`."""
+    from daemon import inspection
+
+    return inspection.mine(
+        settings_path(options), options.market, options.seed, as_json=options.json
+    )
+
+
+def health_(options: argparse.Namespace) -> int:
+    """`alphad health`."""
+    from daemon import inspection
+
+    return inspection.health(settings_path(options), as_json=options.json)
+
+
+def verify_(options: argparse.Namespace) -> int:
+    """`alphad verify`."""
+    from daemon import inspection
+
+    return inspection.verify(settings_path(options), options.directory, as_json=options.json)
+
+
+def kernels(_options: argparse.Namespace) -> int:
+    """`alphad kernels`."""
+    from daemon import terminal
+
+    return terminal.compile_kernels()
+
+
+def remine_(options: argparse.Namespace) -> int:
+    """`alphad remine`: the daemon's child process."""
+    from daemon import inspection
+    from daemon.logs import configure_logging
+
+    configure_logging()
+    return inspection.remine(options.config, options.market, options.job)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

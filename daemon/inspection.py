@@ -1,0 +1,336 @@
+"""Commands that look: they own nothing and change nothing (but `remine`, the daemon's child)."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from daemon.clock import SystemClock
+from daemon.context import Context, Market, build_context
+from daemon.health import assess
+from daemon.settings import Settings, load_settings
+from daemon.stages.remine import WORKERS, pose, run_job
+from daemon.summary import FactorRow, factor_row
+from daemon.terminal import round_note
+from miner.conclusion import Outcome, conclude
+from miner.proposer import GrammarProposer
+from miner.records import Round
+from miner.search import search
+from signals.decay import MonitorState
+from signals.decay import explain as explain_verdict
+from signals.errors import ConfigError, DataError
+from storage import alerts, history, integrity, jobs, ledger, registry
+from storage.bars import last_vintage
+from storage.publishing import head
+
+
+def opened(path: Path | None) -> Context:
+    """Return a context on existing state; a ConfigError where there is none."""
+    settings = load_settings(path, os.environ)
+    if not settings.markets:
+        raise ConfigError(
+            "no market is configured",
+            rule="a command looks at the markets of its settings",
+            hint="name the settings with --config; the demo's are out/alphad.toml",
+        )
+    context = build_context(settings, SystemClock())
+    if context.database.path is not None and not context.database.path.exists():
+        raise ConfigError(
+            f"there is no state in {settings.state_dir}",
+            rule="a command that looks needs a daemon that has run",
+            hint="start it with: alphad run, or name other settings with --config",
+        )
+    return context
+
+
+def chosen(context: Context, name: str | None) -> list[Market]:
+    """Return the market that is named, or all of them."""
+    if name is None:
+        return list(context.markets.values())
+    context.settings.market(name)
+    return [context.markets[name]]
+
+
+def only(context: Context, name: str | None) -> Market:
+    """Return the market that is named, or the only one."""
+    markets = chosen(context, name)
+    if len(markets) != 1:
+        raise ConfigError(
+            f"several markets are configured: {', '.join(m.name for m in markets)}",
+            rule="this command is about one market",
+            hint="name it with --market",
+        )
+    return markets[0]
+
+
+def say(data: Any) -> None:
+    """Print JSON."""
+    sys.stdout.write(json.dumps(data, indent=2, default=str) + "\n")
+
+
+def status(path: Path | None, *, as_json: bool) -> int:
+    """Tell, for each market, what was published when and how the book stands."""
+    context = opened(path)
+    found = [market_status(context, market) for market in context.markets.values()]
+    if as_json:
+        say(found)
+        return 0
+    table = Table("market", "published", "status", "id", "at (UTC)", "factors", "open alerts")
+    for row in found:
+        table.add_row(
+            row["market"],
+            str(row["session"] or "nothing yet"),
+            "; ".join([row["status"] or "–", *row["reasons"]]),
+            str(row["publish_id"] or "–"),
+            str(row["published_at"] or "–")[:16],
+            ", ".join(f"{count} {state}" for state, count in row["factors"].items()) or "–",
+            "\n".join(row["alerts"]) or "none",
+        )
+    Console().print(table)
+    return 0
+
+
+def market_status(context: Context, market: Market) -> dict[str, Any]:
+    """Return one market's status."""
+    with context.database.read() as conn:
+        row = head(conn, market.name)
+        known = registry.factors(conn, market.name)
+        open_alerts = alerts.open_alerts(conn, market.name)
+        last = last_vintage(conn, market.name)
+        waiting = jobs.jobs(conn, market.name, open_only=True)
+    states = [factor.state for factor in known]
+    return {
+        "market": market.name,
+        "session": row.session if row else None,
+        "publish_id": row.publish_id if row else None,
+        "status": row.status_text if row else None,
+        "reasons": list(row.reasons or []) if row else [],
+        "published_at": row.published_at if row else None,
+        "factors": {state: states.count(state) for state in sorted(set(states))},
+        "alerts": [alert.message for alert in open_alerts],
+        "bars": {"last_session": last.last_session, "vintages": last.number} if last else None,
+        "re_mining": [job.id for job in waiting],
+    }
+
+
+def factors(path: Path | None, name: str | None, *, as_json: bool) -> int:
+    """List every factor of the registry."""
+    context = opened(path)
+    for market in chosen(context, name):
+        rows = factor_rows(context, market)
+        if as_json:
+            say([vars(row) for row in rows])
+            continue
+        heads = ("factor", "origin", "state", "verdict", "evidence", "RankIC 250", "expression")
+        table = Table(*heads, title=market.name)
+        for row in rows:
+            table.add_row(
+                row.id,
+                row.origin,
+                row.state,
+                row.verdict or "–",
+                "–" if row.evidence is None else f"{row.evidence:.3g} / {row.threshold:.0f}",
+                "–" if row.rank_ic is None else f"{row.rank_ic:.4f}",
+                row.expression,
+            )
+        Console().print(table)
+    return 0
+
+
+def factor_rows(context: Context, market: Market) -> list[FactorRow]:
+    """Return a row for each factor."""
+    with context.database.read() as conn:
+        known = registry.factors(conn, market.name)
+        ics = history.book_ics(conn, market.name)
+        monitors = history.last_states(conn, market.name)
+    return [factor_row(f, ics.get(f.id), monitors.get(f.id)) for f in known]
+
+
+def explain(path: Path | None, name: str | None, subject: str) -> int:
+    """Explain a factor, or what happened to a session."""
+    context = opened(path)
+    market = only(context, name)
+    try:
+        session = date.fromisoformat(subject)
+    except ValueError:
+        return explain_factor(context, market, subject)
+    return explain_session(context, market, session)
+
+
+def explain_session(context: Context, market: Market, session: date) -> int:
+    """Tell which stages of a session ran, with what result, or why they did not."""
+    console = Console()
+    if not market.calendar.is_session(session):
+        console.print(f"{session} is no session of {market.calendar.name}: nothing is due.")
+        return 0
+    due = market.calendar.finality(session, market.settings.ingest.finality_minutes)
+    with context.database.read() as conn:
+        runs = ledger.history(conn, market.name, session=session)
+    console.print(f"{market.name} {session}: due at {due:%Y-%m-%d %H:%M} UTC")
+    if not runs:
+        console.print("No stage has begun. It is not due yet, or the daemon was not running.")
+    for run in sorted(runs, key=lambda run: run.started_at):
+        console.print(f"{run.stage} (revision {run.revision}): {run.status}", style="bold")
+        console.print_json(json.dumps(run.detail or {"error": run.error}, default=str))
+    return 0
+
+
+def explain_factor(context: Context, market: Market, factor_id: str) -> int:
+    """Tell where a factor comes from, how it stands and what happened to it."""
+    with context.database.read() as conn:
+        factor = registry.get(conn, market.name, factor_id)
+        if factor is None:
+            known = ", ".join(f.id for f in registry.factors(conn, market.name)) or "none"
+            raise DataError(
+                f"{market.name} has no factor {factor_id!r}",
+                rule=f"a factor is named by its id: {known}",
+                hint="alphad factors lists them",
+            )
+        moves = registry.events(conn, market.name, factor_id)
+        verdicts = history.verdict_events(conn, market.name, factor_id)
+        record = history.last_state(conn, market.name, factor_id)
+        series = history.ics(conn, market.name, factor_id)
+    console = Console()
+    console.print(f"{factor.id} ({factor.origin}, {factor.state})", style="bold")
+    console.print(factor.expression, highlight=False)
+    for part in ("observation", "knowledge", "justification", "specification"):
+        if factor.hypothesis and factor.hypothesis.get(part):
+            console.print(f"  {part}: {factor.hypothesis[part]}", style="dim")
+    if record is not None:
+        explain_monitor(console, MonitorState.from_json(record.state), series)
+    table = Table("session", "event", "why")
+    rows = [(m.session, f"{m.from_state or 'new'} → {m.to_state}", m.rule) for m in moves]
+    rows += [
+        (v.session, f"{v.from_verdict} → {v.to_verdict}", (v.evidence or {}).get("reason", ""))
+        for v in verdicts
+    ]
+    for when, what, why in sorted(rows, key=lambda row: row[0]):
+        table.add_row(str(when), what, why)
+    console.print(table)
+    return 0
+
+
+def explain_monitor(console: Console, state: MonitorState, series: history.ICSeries) -> None:
+    """Tell what the monitor has seen."""
+    found = explain_verdict(state, series.rank_ic)
+    console.print(f"verdict: {found.verdict}: {found.reason}")
+    before, after = found.before, found.after
+    console.print(
+        f"mean RankIC before the estimated onset {before.mean:.4f} "
+        f"({before.low:.4f} … {before.high:.4f}, {before.n} sessions)"
+    )
+    if found.onset_ago:
+        console.print(
+            f"since then {after.mean:.4f} ({after.low:.4f} … {after.high:.4f}); "
+            f"onset about {found.onset_ago} sessions before the last one judged"
+        )
+    if found.half_life is not None:
+        low, high = found.half_life
+        console.print(f"half-life: {low:.0f} to {high:.0f} sessions (80 % interval)")
+
+
+def mine(path: Path | None, name: str | None, seed: int, *, as_json: bool) -> int:
+    """Search on the stored bars as of now; nothing joins the book."""
+    context = opened(path)
+    market = only(context, name)
+    with context.database.read() as conn:
+        last = ledger.last_session(conn, market.name, "ingest")
+    if last is None:
+        raise DataError(
+            f"{market.name} has no bars yet",
+            rule="a search needs a stored history",
+            hint="start the daemon, or a replay, first",
+        )
+    problem, settings = pose(context, market, last)
+    error = Console(stderr=True)
+    state = Round(number=0, seed=seed, survivors=(), trials=(), counts={})
+    with ThreadPoolExecutor(WORKERS) as executor, error.status("searching") as shown:
+        for state in search(problem, GrammarProposer(), settings, seed=seed, executor=executor):
+            shown.update(f"{round_note(state)}; {settings.rounds - state.number} rounds left")
+    outcome = conclude(problem, state, settings)
+    if as_json:
+        say(outcome.to_json())
+    else:
+        show_outcome(Console(), outcome)
+    return 0
+
+
+def show_outcome(console: Console, outcome: Outcome) -> None:
+    """Print what a search came to."""
+    counts = ", ".join(f"{gate} {count}" for gate, count in outcome.counts.items())
+    console.print(f"candidates: {counts}")
+    table = Table(
+        "accepted", "RankIC train", "RankIC validation", "p (corrected)", "closest in book"
+    )
+    for accepted in outcome.accepted:
+        table.add_row(
+            str(accepted.expression),
+            f"{accepted.train.mean:.4f}",
+            f"{accepted.valid.mean:.4f}",
+            f"{accepted.p_value:.2g}",
+            f"{accepted.closest or '–'} {accepted.correlation:.2f}",
+        )
+    console.print(table if outcome.accepted else "nothing was accepted")
+    refused = Table("finalist refused", "by", "because")
+    for trial in outcome.trials:
+        if trial.decision in {"weak", "correlated", "validation", "surplus"}:
+            refused.add_row(trial.expression, trial.decision, str(trial.detail.get("reason", "")))
+    console.print(refused)
+
+
+def health(path: Path | None, *, as_json: bool) -> int:
+    """Tell whether the daemon is alive and up to date; the exit code says the same."""
+    found = assess(opened(path))
+    if as_json:
+        say(found.to_json())
+    else:
+        Console().print("alive" if found.alive else "NOT ALIVE", end=", ")
+        Console().print("up to date" if found.ready else "BEHIND")
+        Console().print_json(json.dumps(found.facts, default=str))
+    return 0 if found.ready else 1
+
+
+def verify(path: Path | None, directory: Path | None, *, as_json: bool) -> int:
+    """Prove a published tree whole, and the database and bars behind it where there are any."""
+    findings: Sequence[integrity.Finding]
+    if directory is not None:
+        if not directory.is_dir():
+            raise DataError(f"{directory} is no directory", hint="name a published tree")
+        findings = integrity.verify(directory)
+    else:
+        context = opened(path)
+        settings: Settings = context.settings
+        findings = [
+            *integrity.verify(settings.publish_dir),
+            *integrity.verify_database(context.database, settings.publish_dir, settings.state_dir),
+        ]
+    if as_json:
+        say([{"market": f.market, "path": f.path, "fact": f.fact} for f in findings])
+    else:
+        for finding in findings:
+            Console().print(f"{finding.market} {finding.path}: {finding.fact}", soft_wrap=True)
+        Console().print("whole" if not findings else f"{len(findings)} findings")
+    return 1 if findings else 0
+
+
+def remine(path: Path, name: str, job_id: int) -> int:
+    """Carry out one job; the daemon that started us holds the lock."""
+    context = opened(path)
+    market = only(context, name)
+    with context.database.read() as conn:
+        job = jobs.get(conn, market.name, job_id)
+    if job is None:
+        raise DataError(
+            f"{name} has no re-mining {job_id}", rule="a child carries out a stored job"
+        )
+    run_job(context, market, job)
+    return 0

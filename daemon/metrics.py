@@ -1,0 +1,136 @@
+"""Prometheus metrics, read from the database at each scrape.
+
+They survive restarts, and a retired factor leaves no stale series behind. `docs/metrics.md` lists
+every name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from daemon.context import Context, Market
+from daemon.health import ages, heartbeat_path
+from signals.decay import Verdict
+from storage import alerts, history, jobs, ledger, registry
+from storage.tables import FactorState, JobStatus
+
+#: Sessions of the mean that `alphad_factor_rank_ic` shows.
+RECENT_SESSIONS = 60
+
+
+class DatabaseCollector(Collector):
+    """Builds every series from what is stored."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metric families."""
+        build = GaugeMetricFamily(
+            "alphad_build_info", "Version of the running code.", labels=["version"]
+        )
+        build.add_metric([self.context.code["version"]], 1)
+        yield build
+        heartbeat, tick = ages(
+            heartbeat_path(self.context.settings.state_dir), self.context.clock.now()
+        )
+        yield GaugeMetricFamily(
+            "alphad_scheduler_heartbeat_age_seconds", "Since the scheduler last beat.", heartbeat
+        )
+        yield GaugeMetricFamily(
+            "alphad_reconcile_age_seconds", "Since the reconcile loop last came round.", tick
+        )
+        families = market_families()
+        for market in self.context.markets.values():
+            fill(self.context, market, families)
+        yield from families.values()
+
+
+def market_families() -> dict[str, GaugeMetricFamily]:
+    """Return the families that have a series per market, still empty."""
+    market = ["market"]
+    described = [
+        ("session_due_timestamp_seconds", "Midnight UTC of the last session due.", market),
+        ("publish_last_session_timestamp_seconds", "The same, of the last published.", market),
+        ("publish_last_success_timestamp_seconds", "When that was published.", market),
+        ("published_session_lag_sessions", "Sessions that are due and not published.", market),
+        ("published_degraded", "1 when the last publication was not final.", market),
+        ("data_coverage_ratio", "Share of the expected assets that had a bar.", market),
+        ("data_quarantined_rows", "Rows of the last session set aside.", market),
+        ("calendar_horizon_days", "Days the exchange calendar still knows.", market),
+        ("alerts_open", "Open alerts.", market),
+        ("factor_rank_ic", "Mean RankIC of the last 60 realised.", [*market, "factor"]),
+        ("factor_evidence_ratio", "Evidence of decay / threshold.", [*market, "factor"]),
+        ("factor_verdict", "1 for the verdict that holds.", [*market, "factor", "verdict"]),
+        ("factors", "Factors by state of life.", [*market, "state"]),
+        ("remine_jobs", "Re-mining jobs by status.", [*market, "status"]),
+    ]
+    return {
+        name: GaugeMetricFamily(f"alphad_{name}", text, labels=labels)
+        for name, text, labels in described
+    }
+
+
+def fill(context: Context, market: Market, families: dict[str, GaugeMetricFamily]) -> None:
+    """Add one market's series."""
+    name, now = market.name, context.clock.now()
+    due = market.calendar.last_final(now, market.settings.ingest.finality_minutes)
+
+    def add(family: str, value: float, *labels: str) -> None:
+        families[family].add_metric([name, *labels], value)
+
+    with context.database.read() as conn:
+        last = ledger.last_session(conn, name, "publish")
+        runs = {
+            stage: ledger.latest(conn, name, last, stage) if last else None
+            for stage in ("ingest", "publish")
+        }
+        factors = registry.factors(conn, name)
+        monitors = history.last_states(conn, name)
+        open_alerts = alerts.open_alerts(conn, name)
+        all_jobs = jobs.jobs(conn, name)
+        recent = market.calendar.previous_session(due, 2 * RECENT_SESSIONS)
+        ics = history.book_ics(conn, name, from_session=recent)
+    add("session_due_timestamp_seconds", midnight(due))
+    add("calendar_horizon_days", (market.calendar.horizon - now.date()).days)
+    add("alerts_open", len(open_alerts))
+    if last is not None:
+        add("publish_last_session_timestamp_seconds", midnight(last))
+        add("published_session_lag_sessions", len(market.calendar.sessions(last, due)) - 1)
+    published, ingested = runs["publish"], runs["ingest"]
+    if published is not None and published.finished_at is not None:
+        add("publish_last_success_timestamp_seconds", published.finished_at.timestamp())
+        add("published_degraded", float((published.detail or {}).get("status") != "final"))
+    if ingested is not None and ingested.detail is not None:
+        add("data_coverage_ratio", ingested.detail["coverage"])
+        add("data_quarantined_rows", ingested.detail["quarantined"])
+    for state in FactorState:
+        add("factors", sum(factor.state == state for factor in factors), state)
+    for status in JobStatus:
+        add("remine_jobs", sum(job.status == status for job in all_jobs), status)
+    for factor in factors:
+        if factor.state != FactorState.LIVE or factor.id not in monitors:
+            continue
+        monitor = monitors[factor.id]
+        add("factor_evidence_ratio", monitor.evidence / monitor.threshold, factor.id)
+        for verdict in Verdict:
+            add("factor_verdict", float(monitor.verdict == verdict), factor.id, verdict)
+        if factor.id in ics:
+            tail = ics[factor.id].rank_ic[-RECENT_SESSIONS:]
+            add("factor_rank_ic", float(tail.mean()), factor.id)
+
+
+def midnight(session: date) -> float:
+    """Return a session as seconds since the epoch."""
+    return datetime.combine(session, time(), UTC).timestamp()
+
+
+def build_registry(context: Context) -> CollectorRegistry:
+    """Return a registry of its own, so that tests and instances do not share one."""
+    registry_ = CollectorRegistry()
+    registry_.register(DatabaseCollector(context))
+    return registry_

@@ -1,0 +1,87 @@
+"""The reconcile loop: which sessions are due, which of them lack a stage, do the oldest first.
+
+Catch-up after downtime, a clock jump, a kill at any instruction: all of it is this one path. The
+calendar says what is due, the ledger says what is done, and nothing else is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Protocol
+
+from daemon.alerts import raise_alert, resolve_alert
+from daemon.context import Context, Market
+from daemon.stages import ingest, observe, publish
+from signals.errors import AlphadError
+from storage import ledger
+from storage.tables import RunStatus
+
+#: The stages of a session, in order.
+STAGES: tuple[tuple[str, Callable[[Context, Market, date], None]], ...] = (
+    ("ingest", ingest.run),
+    ("observe", observe.run),
+    ("publish", publish.run),
+)
+
+
+class Reminer(Protocol):
+    """Who carries out re-mining jobs: a child process live, this process in a replay."""
+
+    def tend(self, market: Market, session: date | None) -> None:
+        """Start, supervise or finish the market's jobs before `session` begins."""
+
+
+@dataclass(frozen=True)
+class Reconciler:
+    """Brings every market up to date, one stage at a time."""
+
+    context: Context
+    reminer: Reminer
+    #: First session of a market whose ledger is empty; the last final session when not given.
+    first_session: date | None = None
+
+    def due(self, market: Market) -> date | None:
+        """Return the oldest session that is due and not published, or None."""
+        final = market.calendar.last_final(
+            self.context.clock.now(), market.settings.ingest.finality_minutes
+        )
+        with self.context.database.read() as conn:
+            last = ledger.last_session(conn, market.name, "publish")
+            begun = ledger.first_session(conn, market.name, "ingest")
+        if last is not None:
+            session = market.calendar.next_session(last)
+        else:
+            session = begun or self.first_session or final
+        return session if session <= final else None
+
+    def step(self, market: Market) -> bool:
+        """Do the oldest missing session of a market; return whether there was one.
+
+        Raises
+        ------
+        AlphadError
+            From the stage that failed; the ledger holds it, and the next step tries again.
+        """
+        session = self.due(market)
+        self.reminer.tend(market, session)
+        if session is None:
+            return False
+        with self.context.database.read() as conn:
+            runs = {name: ledger.latest(conn, market.name, session, name) for name, _ in STAGES}
+        for name, run in STAGES:
+            before = runs[name]
+            if before is None or before.status != RunStatus.SUCCEEDED:
+                run(self.context, market, session)
+        return True
+
+    def tick(self, market: Market, stopping: Callable[[], bool] = lambda: False) -> None:
+        """Bring a market up to date; a failure is alerted and left for the next tick."""
+        try:
+            while not stopping() and self.step(market):
+                pass
+        except AlphadError as error:
+            raise_alert(self.context, market.name, "stage-failed", "error", str(error))
+        else:
+            resolve_alert(self.context, market.name, "stage-failed")

@@ -1,0 +1,387 @@
+"""Settings: one TOML file and the `ALPHAD_` environment; the only reader of either.
+
+Whatever is unknown, misspelt or contradictory is a ConfigError before anything starts. The
+environment wins over the file: `ALPHAD_MARKETS__US__LABEL__HORIZON=5` sets
+`markets.us.label.horizon`. Relative paths are relative to the working directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from daemon.refusals import listed, nearest, settings_refusal
+from signals.errors import ConfigError
+
+#: What every environment name of ours begins with.
+PREFIX = "ALPHAD_"
+#: The environment name of the settings file; the only one that is no setting.
+FILE_VARIABLE = "ALPHAD_CONFIG"
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+MarketName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+
+
+class Group(BaseModel):
+    """A frozen group of settings in which an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class FeedSettings(Group):
+    """Where a market's bars come from."""
+
+    kind: Literal["parquet", "simulated"] = Field(
+        default="simulated",
+        description="source of bars: your own Parquet or CSV, or a simulated market",
+    )
+    path: Path | None = Field(default=None, description="file or folder of bars (kind `parquet`)")
+    seed: int = Field(default=7, ge=0, description="seed of the simulated market")
+    assets: int = Field(default=300, ge=2, description="number of assets of the simulated market")
+    start: date = Field(default=date(2018, 1, 2), description="first day of the simulated market")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.kind == "parquet" and self.path is None:
+            raise ValueError("kind is `parquet` but no path is given; set path to a file or folder")
+        foreign = {"seed", "assets", "start"} if self.kind == "parquet" else {"path"}
+        for name in sorted(foreign & self.model_fields_set):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name} has no meaning for kind `{self.kind}`; remove it")
+        return self
+
+
+class LabelSettings(Group):
+    """The forward return that factors are judged by."""
+
+    lag: int = Field(default=1, ge=0, le=20, description="sessions between knowing and trading")
+    horizon: int = Field(default=1, ge=1, le=60, description="sessions held")
+
+
+class IngestSettings(Group):
+    """When a session's bars are good enough."""
+
+    min_assets: int = Field(
+        default=30, ge=2, description="fewest assets with a good bar in a session"
+    )
+    min_coverage: Share = Field(
+        default=0.98,
+        description="share of expected assets with a bar, below which judgement is suspended",
+    )
+    max_quarantined: Share = Field(
+        default=0.02,
+        description="largest share of a session's rows that may be set aside as broken",
+    )
+    finality_minutes: int = Field(
+        default=90,
+        ge=0,
+        le=1440,
+        description="minutes after the close at which bars count as final",
+    )
+
+
+class MonitorSettings(Group):
+    """The decay monitor."""
+
+    baseline_sessions: int = Field(
+        default=500, ge=60, description="sessions a factor is measured over before it may be live"
+    )
+    sessions_per_false_alarm: Positive = Field(
+        default=63, description="sessions per one false `decayed` verdict of the whole book"
+    )
+
+
+class BlendSettings(Group):
+    """How live factors become one score."""
+
+    ic_sessions: int = Field(
+        default=250, ge=20, description="sessions the mean IC of a weight is taken on"
+    )
+    degraded_scores: Literal["equal", "none"] = Field(
+        default="equal", description="without a healthy factor: equal weights, or no scores"
+    )
+    warning_multiplier: Share = Field(default=0.5, description="weight of a factor in `warning`")
+    decayed_multiplier: Share = Field(default=0.1, description="weight of a `decayed` factor")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.decayed_multiplier > self.warning_multiplier:
+            raise ValueError(
+                f"decayed_multiplier {self.decayed_multiplier} is above "
+                f"warning_multiplier {self.warning_multiplier}; a worse verdict may not weigh more"
+            )
+        return self
+
+
+class BookSettings(Group):
+    """The factors alive in a market."""
+
+    min_healthy: Positive = Field(
+        default=1, description="fewest healthy factors, below which a publication is `degraded`"
+    )
+    max_live: Positive = Field(default=12, description="most live factors")
+    shadow_min: Positive = Field(
+        default=20, description="fewest sessions a factor stays in `shadow`"
+    )
+    shadow_max: Positive = Field(
+        default=250, description="most sessions a factor stays in `shadow`"
+    )
+    cooldown_sessions: int = Field(default=42, ge=0, description="sessions between two re-minings")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        for low, high in (("shadow_min", "shadow_max"), ("min_healthy", "max_live")):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(
+                    f"{low} {getattr(self, low)} is above {high} {getattr(self, high)}; "
+                    f"lower {low} or raise {high}"
+                )
+        return self
+
+
+class MiningSettings(Group):
+    """Re-mining. Budgets count candidates; the deadline only stops a run."""
+
+    enabled: bool = Field(default=True, description="whether a `decayed` verdict opens a re-mining")
+    train_sessions: int = Field(default=500, ge=60, description="sessions candidates are fitted on")
+    valid_sessions: int = Field(default=250, ge=40, description="sessions finalists are proved on")
+    rounds: Positive = Field(default=8, description="rounds of proposals")
+    batch: int = Field(default=250, ge=2, description="candidates of one round")
+    finalists: Positive = Field(default=12, description="candidates that reach validation")
+    alpha: float = Field(
+        default=0.05, gt=0.0, lt=0.5, description="false discoveries per re-mining"
+    )
+    seed: int = Field(default=11, ge=0, description="seed of the search")
+    deadline_seconds: int = Field(
+        default=1800, ge=1, description="wall clock after which a run is stopped"
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.finalists > self.rounds * self.batch:
+            raise ValueError(
+                f"finalists {self.finalists} is above rounds × batch = {self.rounds * self.batch}; "
+                "lower finalists or propose more"
+            )
+        return self
+
+
+class MarketSettings(Group):
+    """One market."""
+
+    calendar: str = Field(
+        default="XNYS", min_length=1, description="exchange code of the calendar (XNYS, XSHG, …)"
+    )
+    feed: FeedSettings = Field(default_factory=FeedSettings)
+    membership: Path | None = Field(
+        default=None,
+        description="CSV or Parquet of constituent spells; without it every asset takes part",
+    )
+    seed_book: str = Field(
+        default="us",
+        min_length=1,
+        description="declared factors to start from: a book's name or a path",
+    )
+    label: LabelSettings = Field(default_factory=LabelSettings)
+    ingest: IngestSettings = Field(default_factory=IngestSettings)
+    monitor: MonitorSettings = Field(default_factory=MonitorSettings)
+    blend: BlendSettings = Field(default_factory=BlendSettings)
+    book: BookSettings = Field(default_factory=BookSettings)
+    mining: MiningSettings = Field(default_factory=MiningSettings)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.feed.kind == "simulated" and self.feed.assets < self.ingest.min_assets:
+            raise ValueError(
+                f"feed.assets {self.feed.assets} is below ingest.min_assets "
+                f"{self.ingest.min_assets}; no session could ever be ingested"
+            )
+        if self.feed.kind == "simulated" and self.membership is not None:
+            raise ValueError("membership has no meaning for a simulated feed; remove it")
+        return self
+
+
+class WebSettings(Group):
+    """The status page and metrics."""
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(
+        default=9464, ge=0, le=65535, description="port to listen on; 0 takes a free one"
+    )
+
+
+class Settings(BaseSettings):
+    """All settings. Made by `load_settings`; the class itself reads no file and no environment."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    state_dir: Path = Field(
+        default=Path("out/state"), description="folder of all state; one daemon each"
+    )
+    publish_dir: Path = Field(
+        default=Path("out/published"), description="folder of published signals"
+    )
+    database_url: str | None = Field(
+        default=None, description="PostgreSQL or SQLite URL; without it SQLite in state_dir"
+    )
+    calendar_overlay: Path | None = Field(
+        default=None, description="TOML of added and removed sessions, in place of the packaged one"
+    )
+    tick_seconds: int = Field(
+        default=30, ge=1, le=3600, description="seconds between two reconcile runs"
+    )
+    web: WebSettings = Field(default_factory=WebSettings)
+    markets: dict[MarketName, MarketSettings] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.state_dir.absolute() == self.publish_dir.absolute():
+            raise ValueError(
+                f"state_dir and publish_dir are both {self.state_dir}; "
+                "signals are published outside the state, give two folders"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(  # noqa: D102  the sources are composed in load_settings
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+    def market(self, name: str) -> MarketSettings:
+        """Return the settings of market `name`; a ConfigError names those there are."""
+        if name not in self.markets:
+            raise ConfigError(
+                f"market {name!r} is not configured",
+                rule=f"a market has a table [markets.<name>]; there are: {listed(self.markets)}",
+                hint=nearest(name, self.markets) or f"add [markets.{name}] to the settings file",
+            )
+        return self.markets[name]
+
+
+class _Environment(EnvSettingsSource):
+    """The environment that was passed in, read by pydantic-settings' own rules."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        super().__init__(Settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in self._environ.items()}
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Return the settings of a file and an environment.
+
+    Parameters
+    ----------
+    path : Path or None
+        TOML file; None takes the file named by `ALPHAD_CONFIG`, or none at all.
+    environ : mapping of str to str
+        The environment; only names beginning with `ALPHAD_` are looked at.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or no TOML; a key or `ALPHAD_` name is unknown (the nearest is named);
+        a value is out of its range; two values contradict each other.
+    """
+    if path is None and environ.get(FILE_VARIABLE):
+        path = Path(environ[FILE_VARIABLE])
+    ours = {
+        name: value
+        for name, value in environ.items()
+        if name.upper().startswith(PREFIX) and name.upper() != FILE_VARIABLE
+    }
+    for name in sorted(ours):
+        top = name[len(PREFIX) :].lower().split("__")[0]
+        if top not in Settings.model_fields:
+            known = {PREFIX + field.upper(): None for field in Settings.model_fields}
+            raise ConfigError(
+                f"environment variable {name} is no setting",
+                rule=f"names beginning with {PREFIX} must be settings: {listed(known)}",
+                hint=nearest(PREFIX + top.upper(), known) or f"unset {name}",
+            )
+    stated = read_toml(path) if path is not None else {}
+    try:
+        return Settings(**_merged(stated, _Environment(ours)()))
+    except SettingsError as exc:
+        raise ConfigError(
+            f"the environment cannot be read: {exc}",
+            rule="a group of settings given whole is JSON",
+            hint=f"set its parts, as in {PREFIX}WEB__PORT=9464",
+        ) from exc
+    except ValidationError as exc:
+        raise settings_refusal(exc, Settings, path) from exc
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file; ConfigError when it is missing or malformed."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError(
+            f"{path} cannot be read: {exc.strerror}",
+            rule="a settings file that is named must be there",
+            hint="check the path and its permissions",
+        ) from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigError(
+            f"{path} is no TOML: {exc}",
+            rule="settings are TOML in UTF-8 and every key stands once",
+            hint="correct the line named",
+        ) from exc
+
+
+def config_hash(settings: Settings | MarketSettings) -> str:
+    """Return the sha256 of everything that can change a result: no paths, hosts or ticks."""
+    if isinstance(settings, Settings):
+        stated = {name: _relevant(market) for name, market in settings.markets.items()}
+    else:
+        stated = _relevant(settings)
+    text = json.dumps(stated, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _relevant(market: MarketSettings) -> dict[str, Any]:
+    return market.model_dump(
+        mode="json", exclude={"membership": True, "feed": {"path"}, "mining": {"deadline_seconds"}}
+    )
+
+
+def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `low` overlaid by `high`, tables merged key by key."""
+    result = dict(low)
+    for key, value in high.items():
+        below = result.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            result[key] = _merged(below, value)
+        else:
+            result[key] = value
+    return result

@@ -1,0 +1,1 @@
+"""The stages of a session: ingest, observe, publish; and remine beside them."""

@@ -1,0 +1,118 @@
+"""The book as the stages see it: parsed factors, the panel with its universe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import Connection
+
+from daemon.context import Context, Market
+from miner.books import Seed, parse_book, seed_book, seed_books
+from signals.decay import MonitorState, Verdict
+from signals.errors import ConfigError
+from signals.expression import Expression
+from signals.grammar import parse
+from signals.panel import Panel
+from storage import history, membership, registry
+from storage.tables import FactorState
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One factor of the registry, ready to be evaluated."""
+
+    id: str
+    expression: Expression
+    state: FactorState
+    origin: str
+    joined_session: date | None
+    baseline_start: date | None
+    monitor: MonitorState | None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What its monitor says; None before it is live."""
+        return self.monitor.verdict if self.monitor is not None else None
+
+
+@lru_cache(maxsize=4096)
+def parsed(text: str) -> Expression:
+    """Return the expression of a stored factor; every stage asks for the same few."""
+    return parse(text)
+
+
+def load_factors(conn: Connection, market: Market, states: Iterable[FactorState]) -> list[Factor]:
+    """Return the factors in these states, ordered by id, with their monitors."""
+    monitors = history.last_states(conn, market.name)
+    return [
+        Factor(
+            id=row.id,
+            expression=parsed(row.expression),
+            state=FactorState(row.state),
+            origin=row.origin,
+            joined_session=row.joined_session,
+            baseline_start=row.baseline_start,
+            monitor=MonitorState.from_json(monitors[row.id].state) if row.id in monitors else None,
+        )
+        for row in registry.factors(conn, market.name, states)
+    ]
+
+
+def declared_factors(market: Market) -> tuple[Seed, ...]:
+    """Return the market's seed book: a packaged one by name, or a user's own file.
+
+    Raises
+    ------
+    ConfigError
+        When it is neither, or the file holds no book.
+    """
+    name = market.settings.seed_book
+    if name in seed_books():
+        return seed_book(name)
+    try:
+        return parse_book(Path(name).read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError(
+            f"seed_book {name!r} is no packaged book, and no file that can be read",
+            rule=f"packaged are {', '.join(seed_books())}",
+            hint="name one of them, or the path of a TOML file with a table [factors.<id>] each",
+        ) from exc
+
+
+def seed_factors(declared: Iterable[Seed]) -> list[Factor]:
+    """Return declared factors as candidates, before they are in the registry."""
+    return [
+        Factor(
+            id=factor.id,
+            expression=factor.expression,
+            state=FactorState.CANDIDATE,
+            origin="seed",
+            joined_session=None,
+            baseline_start=None,
+            monitor=None,
+        )
+        for factor in declared
+    ]
+
+
+def stored_panel(context: Context, market: Market, session: date) -> Panel:
+    """Return the bars up to `session`, as known now; the universe is not applied yet."""
+    return context.bars.panel(market.name, as_of=context.clock.now(), last_session=session)
+
+
+def tail_with_universe(
+    context: Context, market: Market, panel: Panel, start: int, stop: int
+) -> Panel:
+    """Return the rows `start` to `stop` with the members of each session as its universe.
+
+    An asset takes part where it is a member on the session and has a bar in it.
+    """
+    tail = panel.rows(start, stop)
+    with context.database.read() as conn:
+        members = membership.universe(conn, market.name, tail.sessions, tail.assets)
+    return replace(tail, universe=tail.universe & members & np.isfinite(tail.fields["close"]))

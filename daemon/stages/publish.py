@@ -1,0 +1,266 @@
+"""Publish: blend the book into one score and publish it, complete and checksummed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection
+
+from daemon.context import Context, Market
+from daemon.settings import config_hash
+from daemon.stages.book import Factor, load_factors, stored_panel, tail_with_universe
+from daemon.stages.stage import begin, fail, fingerprint
+from signals.blend import Blend, blend, exposure_correlation, exposures
+from signals.decay import Verdict
+from signals.errors import AlphadError
+from signals.evaluate import evaluate
+from signals.ic import MeanEstimate, hac_lags, mean_with_interval
+from signals.operators import lookback
+from signals.panel import FloatArray, Panel
+from signals.publication import Publication, PublishedFactor, Status, render
+from storage import alerts, history, ledger
+from storage.bars import last_vintage
+from storage.publishing import Reservation, previous
+from storage.tables import FactorState, PublicationRecord, StageRun
+
+#: Sessions over which exposures give the correlation between factors, and their spacing: exposures
+#: hardly change from one session to the next.
+CORRELATION_SESSIONS, CORRELATION_STEP = 20, 5
+#: How long after the next session's signals are due the old ones may still be traded on.
+VALIDITY_GRACE = timedelta(hours=6)
+
+
+@dataclass(frozen=True)
+class Book:
+    """The factors a session is published from, and what is wrong with them, if anything."""
+
+    factors: list[Factor]
+    equal: bool
+    reasons: list[str]
+
+
+def run(context: Context, market: Market, session: date) -> None:
+    """Publish one session, or finish the publication a crash interrupted."""
+    with context.database.read() as conn:
+        everyone = load_factors(conn, market, FactorState)
+        newest = last_vintage(conn, market.name)
+        ingested = ledger.latest(conn, market.name, session, "ingest")
+    book = choose_book(everyone, market)
+    inputs = fingerprint(
+        newest.chain if newest else None,
+        config_hash(market.settings),
+        [(f.id, str(f.expression), f.state, f.verdict) for f in book.factors],
+    )
+    run_ = begin(context, market, session, "publish", inputs)
+    try:
+        facts = dict(ingested.detail or {}) if ingested is not None else {}
+        with context.database.transaction() as conn:
+            reservation = context.publisher.reserve(
+                conn, market.name, session, run_.revision, context.clock.now()
+            )
+            before = previous(conn, market.name)
+        publication = compose(context, market, session, book, reservation, facts, before)
+
+        def mark(conn: Connection, published: PublicationRecord) -> None:
+            succeed(conn, context, run_, published)
+
+        context.publisher.publish(
+            reservation, render(publication), now=context.clock.now(), mark=mark
+        )
+    except AlphadError as error:
+        fail(context, run_, error)
+        raise
+
+
+def choose_book(everyone: Sequence[Factor], market: Market) -> Book:
+    """Return which factors to publish from.
+
+    Live ones, weighted, as long as one is healthy; live ones with equal weights when none is; the
+    declared candidates with equal weights while no factor is live yet.
+    """
+    live = [factor for factor in everyone if factor.state is FactorState.LIVE]
+    standing = [f for f in live if f.monitor and f.monitor.standing is not Verdict.DECAYED]
+    if standing:
+        suspended = [f.id for f in live if f.verdict is Verdict.SUSPENDED]
+        reasons = [f"judgement suspended for {', '.join(suspended)}"] if suspended else []
+        return Book(live, equal=False, reasons=reasons)
+    if live:
+        reasons = ["no live factor is healthy: weights are equal"]
+        factors = live
+    else:
+        factors = [f for f in everyone if f.state is FactorState.CANDIDATE]
+        reasons = ["no factor is live yet: weights are equal, over declared factors on trial"]
+        if not factors:
+            reasons = ["no factor is live, and none is on trial: no scores"]
+    if market.settings.blend.degraded_scores == "none":
+        factors, reasons = [], [reasons[0].split(":")[0] + ": no scores, by blend.degraded_scores"]
+    return Book(factors, equal=True, reasons=reasons)
+
+
+def compose(
+    context: Context,
+    market: Market,
+    session: date,
+    book: Book,
+    reservation: Reservation,
+    facts: dict[str, Any],
+    before: dict[str, str] | None,
+) -> Publication:
+    """Return the publication of a session; nothing is written."""
+    now = context.clock.now()
+    panel = stored_panel(context, market, session)
+    tail, exposed, blended, estimates = score_book(context, market, session, book, panel)
+    settings = market.settings
+    members = [a for a, there in zip(tail.assets, tail.universe[-1], strict=True) if there]
+    coverage = facts.get("coverage")
+    reasons = list(book.reasons)
+    if coverage is not None and coverage < settings.ingest.min_coverage:
+        reasons.append(f"coverage {coverage:.3f} below {settings.ingest.min_coverage:.3f}")
+    if book.factors and not np.isfinite(blended.score).any():
+        reasons.append("no asset has a score")
+    due = market.calendar.finality(
+        market.calendar.next_session(session), settings.ingest.finality_minutes
+    )
+    return Publication(
+        market=market.name,
+        session=session,
+        publish_id=reservation.publish_id,
+        revision=reservation.revision,
+        as_of=now,
+        valid_until=due + VALIDITY_GRACE,
+        generated_at=now,
+        status=Status.DEGRADED if reasons else Status.FINAL,
+        reasons=tuple(reasons),
+        instruments=tail.assets,
+        score=blended.score,
+        exposures={f.id: row for f, row in zip(book.factors, exposed, strict=True)},
+        factors=tuple(
+            PublishedFactor(
+                id=factor.id,
+                expression=str(factor.expression),
+                weight=float(weight),
+                state=factor.state.value,
+                verdict=factor.verdict.value if factor.verdict else "none",
+                mean_ic=estimate.mean,
+                t_stat=estimate.t,
+            )
+            for factor, weight, estimate in zip(
+                book.factors, blended.weights, estimates, strict=True
+            )
+        ),
+        universe={
+            "session": session.isoformat(),
+            "n": len(members),
+            "sha256": hashlib.sha256("\n".join(sorted(members)).encode()).hexdigest(),
+            "membership": "by date" if settings.membership else "every asset with a bar",
+        },
+        data={
+            key: facts.get(key)
+            for key in ("source", "vintage", "reconstructed", "coverage", "quarantined", "bars")
+        },
+        code={**context.code, "config_sha256": config_hash(settings)},
+        previous=before,
+    )
+
+
+def score_book(
+    context: Context, market: Market, session: date, book: Book, panel: Panel
+) -> tuple[Panel, FloatArray, Blend, list[MeanEstimate]]:
+    """Return the tail that was read, the exposures, the blend and each factor's RankIC so far."""
+    row = panel.row_of(session)
+    first = max(row - CORRELATION_SESSIONS, 0)
+    behind = max((lookback(factor.expression) for factor in book.factors), default=0)
+    start = max(first - 2 * behind, 0)
+    tail = tail_with_universe(context, market, panel, start, row + 1)
+    values = evaluate([f.expression for f in book.factors], tail, first=first - start)
+    n_factors = len(book.factors)
+    past = np.array(
+        [
+            exposures(
+                np.array([value[at] for value in values]).reshape(n_factors, tail.n_assets),
+                tail.universe[first - start + at],
+            )
+            for at in range((row - first) % CORRELATION_STEP, row + 1 - first, CORRELATION_STEP)
+        ]
+    )
+    estimates = rank_ics_so_far(context, market, book.factors, panel, row)
+    settings = market.settings.blend
+    weight_of = {
+        Verdict.WARNING: settings.warning_multiplier,
+        Verdict.DECAYED: settings.decayed_multiplier,
+    }
+    blended = blend(
+        past[-1],
+        mean_ic=np.array([estimate.mean for estimate in estimates]),
+        ic_se=np.array([estimate.se for estimate in estimates]),
+        correlation=exposure_correlation(past, min_assets=market.settings.ingest.min_assets),
+        multiplier=np.array(
+            [weight_of.get(f.monitor.standing, 1.0) if f.monitor else 1.0 for f in book.factors]
+        ),
+        equal=book.equal,
+    )
+    return tail, past[-1], blended, estimates
+
+
+def rank_ics_so_far(
+    context: Context, market: Market, factors: Sequence[Factor], panel: Panel, row: int
+) -> list[MeanEstimate]:
+    """Return the mean RankIC of each factor over the last `blend.ic_sessions` realised."""
+    settings = market.settings
+    since = panel.sessions[max(row - settings.blend.ic_sessions, 0)].item()
+    with context.database.read() as conn:
+        known = history.recent_rank_ics(conn, market.name, since)
+    estimates = []
+    for factor in factors:
+        seen = known.get(factor.id, np.empty(0))
+        lags = hac_lags(len(seen), horizon=settings.label.horizon)
+        estimates.append(mean_with_interval(seen, lags=lags))
+    return estimates
+
+
+def succeed(
+    conn: Connection, context: Context, run_: StageRun, published: PublicationRecord
+) -> None:
+    """Mark the stage in the ledger and open or close the alert, in the publisher's transaction."""
+    ledger.succeed(conn, run_, context.clock.now(), detail_of(published))
+    announce(conn, context, published)
+
+
+def adopt(conn: Connection, context: Context, published: PublicationRecord) -> None:
+    """Do the same for a publication found complete after a crash."""
+    ledger.adopt(
+        conn,
+        published.market,
+        published.session,
+        "publish",
+        published.revision,
+        context.clock.now(),
+        detail_of(published),
+    )
+    announce(conn, context, published)
+
+
+def detail_of(published: PublicationRecord) -> dict[str, Any]:
+    """Return what the ledger keeps of a publication."""
+    return {
+        "publish_id": published.publish_id,
+        "status": published.status_text,
+        "reasons": published.reasons,
+        "manifest_sha256": published.manifest_sha256,
+    }
+
+
+def announce(conn: Connection, context: Context, published: PublicationRecord) -> None:
+    """Open an alert for a publication that is not final; close it with the next that is."""
+    market, now = published.market, context.clock.now()
+    if published.status_text == Status.FINAL.value:
+        alerts.resolve(conn, market, "degraded", now)
+        return
+    reasons = "; ".join(published.reasons or [])
+    message = f"{market} {published.session} is published {published.status_text}: {reasons}"
+    alerts.raise_alert(conn, market, "degraded", "warning", message, now, published.session)

@@ -1,0 +1,71 @@
+"""How every stage runs: begun in the ledger, computed, written and marked in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from sqlalchemy import Connection
+
+from daemon.context import Context, Market
+from signals.errors import AlphadError
+from storage import ledger
+from storage.tables import StageRun
+
+
+def write_nothing(_conn: Connection) -> None:
+    """Leave the database alone."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage found: its detail for the ledger and its database effects, not yet applied."""
+
+    detail: dict[str, Any] = field(default_factory=dict)
+    write: Callable[[Connection], None] = write_nothing
+
+
+def fingerprint(*parts: Any) -> str:
+    """Return the sha256 of a stage's inputs."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def begin(context: Context, market: Market, session: date, stage: str, input_hash: str) -> StageRun:
+    """Open the run in the ledger."""
+    with context.database.transaction() as conn:
+        return ledger.begin(conn, market.name, session, stage, input_hash, context.clock.now())
+
+
+def fail(context: Context, run: StageRun, error: AlphadError) -> None:
+    """Mark the run as failed, with what the operator should read."""
+    with context.database.transaction() as conn:
+        ledger.fail(conn, run, context.clock.now(), str(error))
+
+
+def perform(
+    context: Context,
+    market: Market,
+    session: date,
+    stage: str,
+    input_hash: str,
+    compute: Callable[[], Result],
+) -> Result:
+    """Run a stage whose effects are all in the database.
+
+    Nothing but the ledger's `running` mark is visible until the one transaction that holds all
+    effects and the success; a kill at any instruction leaves a run that is simply done again.
+    """
+    run = begin(context, market, session, stage, input_hash)
+    try:
+        result = compute()
+        with context.database.transaction() as conn:
+            result.write(conn)
+            ledger.succeed(conn, run, context.clock.now(), result.detail)
+    except AlphadError as error:
+        fail(context, run, error)
+        raise
+    return result

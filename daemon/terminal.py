@@ -1,0 +1,151 @@
+"""What people see in the terminal: progress, tables, the story at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from daemon.replay import OnSession
+from daemon.stages.remine import OnRound
+from daemon.summary import Summary
+from miner.records import Round
+
+
+class Speed(ProgressColumn):
+    """Sessions per second."""
+
+    def render(self, task: Task) -> Text:
+        """Return the speed of the task."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f}/s" if speed else "", style="dim")
+
+
+@contextmanager
+def progress(title: str) -> Iterator[tuple[OnSession, OnRound]]:
+    """Show a progress bar; yields what to call after each session and each mining round."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Speed(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=5) as bar:
+        task = bar.add_task(title, total=None, note="reading bars")
+
+        def on_session(session: date, number: int, total: int) -> None:
+            bar.update(task, completed=number, total=total, note=session.isoformat())
+
+        def on_round(state: Round) -> None:
+            bar.update(task, note=round_note(state))
+
+        yield on_session, on_round
+
+
+def round_note(state: Round) -> str:
+    """Return one line about a round of the search."""
+    best = max((abs(s.t) for s in state.survivors), default=0.0)
+    measured = state.counts.get("measured", 0)
+    return f"re-mining: round {state.number}, {measured} candidates measured, best |t| {best:.1f}"
+
+
+def tell_story(story: Sequence[str], paths: Mapping[str, Path]) -> None:
+    """Print what happened, a line each, and where the files are."""
+    console = Console()
+    console.print()
+    for line in story:
+        console.print(f"• {line}", highlight=True, soft_wrap=True)
+    show_paths(console, paths)
+
+
+def show_paths(console: Console, paths: Mapping[str, Path]) -> None:
+    """Print where the files are."""
+    console.print()
+    for name, path in paths.items():
+        console.print(f"{name}: {path}", highlight=False, soft_wrap=True)
+
+
+def show_summary(summary: Summary, paths: Mapping[str, Path]) -> None:
+    """Print a replay's result."""
+    console = Console()
+    console.print(
+        f"{summary.market}: {summary.sessions_published} of {summary.sessions_due} sessions "
+        f"published, {summary.published_twice} twice; {statuses(summary)}"
+    )
+    table = Table("year", "sessions", "RankIC", "95 % interval", "ICIR", "degraded")
+    for row in summary.years:
+        known = row.rank_ic is not None and row.low is not None and row.high is not None
+        table.add_row(
+            str(row.year),
+            str(row.sessions),
+            f"{row.rank_ic:.4f}" if known else "–",
+            f"{row.low:.4f} … {row.high:.4f}" if known else "–",
+            f"{row.icir:.3f}" if row.icir is not None else "–",
+            str(row.degraded),
+        )
+    console.print(table)
+    show_factors(console, summary)
+    show_paths(console, paths)
+
+
+def statuses(summary: Summary) -> str:
+    """Return how many publications had which status."""
+    return ", ".join(f"{count} {name}" for name, count in summary.statuses.items())
+
+
+def show_factors(console: Console, summary: Summary) -> None:
+    """Print the factors as they stand."""
+    table = Table("factor", "state", "verdict", "evidence", "RankIC 250", "expression")
+    for row in summary.factors:
+        evidence = "–" if row.evidence is None else f"{row.evidence:.3g} / {row.threshold:.0f}"
+        table.add_row(
+            row.id,
+            row.state,
+            row.verdict or "–",
+            evidence,
+            f"{row.rank_ic:.4f}" if row.rank_ic is not None else "–",
+            row.expression,
+        )
+    console.print(table)
+
+
+def compile_kernels() -> int:
+    """Compile every kernel into the on-disk cache, with progress."""
+    from signals import ic, kernels
+
+    columns = (
+        TextColumn("compiling kernels (once)"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=None, note="")
+
+        def shown(name: str, number: int, total: int) -> None:
+            bar.update(task, completed=number, total=total, note=name)
+
+        kernels.warm_up(shown)
+        ic.warm_up()
+    return 0

@@ -1,0 +1,1 @@
+"""Regularised search for factors; pure, given a random generator and a proposer."""

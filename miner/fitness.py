@@ -1,0 +1,272 @@
+"""What a candidate is worth on train: the RankIC it adds to what the book earns already.
+
+The label is ranked in each session and freed of the book's exposures, so that a copy of a live
+factor is worth nothing. Nothing here sees a row from which a validation label is made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from miner.split import Split
+from signals.errors import DataError
+from signals.evaluate import evaluate
+from signals.expression import Expression, Field, call
+from signals.ic import hac_lags, mean_with_interval
+from signals.labels import forward_returns
+from signals.operators import lookback
+from signals.panel import BoolArray, FloatArray, Panel
+
+#: Mean |difference| of two independent uniform percentile ranks; the unit of turnover.
+INDEPENDENT = 1.0 / 3.0
+#: Sessions whose ranks stand for all in comparing survivors.
+FINGERPRINT_SESSIONS = 12
+#: Keeps the normal equations of a session solvable where book factors coincide.
+RIDGE = 1e-8
+
+Fingerprint = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """All that fitness may see.
+
+    Parameters
+    ----------
+    panel : Panel
+        float32 rows up to the last row of train.
+    first : int
+        First row of train.
+    target : ndarray of float32, shape (n_train, n_assets)
+        What the book leaves of the label's ranks, per session; NaN where there is no label.
+    horizon : int
+        Of the label.
+    min_assets : int
+        Sessions with fewer assets that have value and label do not count.
+    """
+
+    panel: Panel
+    first: int
+    target: FloatArray
+    horizon: int
+    min_assets: int
+
+    @property
+    def universe(self) -> BoolArray:
+        """Of the rows of train."""
+        return self.panel.universe[self.first :]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """A candidate on train.
+
+    Parameters
+    ----------
+    ic : float
+        Mean over sessions of the RankIC against the target; NaN where it was never defined.
+    t : float
+        Its HAC t-statistic.
+    turnover : float
+        Mean change of percentile rank between sessions; 1 is that of independent values.
+    coverage : float
+        Share of labelled cells that have a value, from the session on that fills the lookback.
+    spread : float
+        Variance of the ranks relative to that of ranks without ties; 3 p (1 - p) for a factor that
+        only tells a share p of the assets from the rest.
+    fingerprint : ndarray of float32, shape (12 * n_assets,)
+        Standardised ranks of some sessions; the dot product of two is their correlation.
+    """
+
+    ic: float
+    t: float
+    turnover: float
+    coverage: float
+    spread: float
+    fingerprint: Fingerprint
+
+
+def percentile_ranks(values: FloatArray, universe: BoolArray) -> FloatArray:
+    """Return what RANK gives for `values` of shape (n_sessions, n_assets); NaN where missing."""
+    n_sessions, n_assets = values.shape
+    panel = Panel(
+        sessions=np.arange(n_sessions).astype("datetime64[D]"),
+        assets=("",) * n_assets,
+        fields={"values": values},
+        universe=universe,
+    )
+    return evaluate([call("RANK", Field("values"))], panel, dtype=values.dtype)[0]
+
+
+def centred_ranks(values: FloatArray, universe: BoolArray) -> FloatArray:
+    """Return percentile ranks less their mean; missing values are 0, which is neutral.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_sessions, n_assets)
+        Factor values.
+    universe : ndarray of bool, shape (n_sessions, n_assets)
+        Assets outside take no part.
+    """
+    ranks = percentile_ranks(values, universe)
+    finite = np.isfinite(ranks)
+    n = np.maximum(finite.sum(axis=1, keepdims=True), 1)
+    centre = np.where(finite, ranks, 0).sum(axis=1, keepdims=True) / n
+    return np.where(finite, ranks - centre, 0)
+
+
+def residual_ranks(
+    label: FloatArray, universe: BoolArray, book: Sequence[FloatArray]
+) -> FloatArray:
+    """Return, per session, the residual of the label's ranks on the ranks of the book's factors.
+
+    Parameters
+    ----------
+    label : ndarray of shape (n_sessions, n_assets)
+        Forward returns.
+    universe : ndarray of bool, shape (n_sessions, n_assets)
+        Assets outside get NaN.
+    book : sequence of ndarray of shape (n_sessions, n_assets)
+        Values of the book's factors; a missing value counts as neutral.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_sessions, n_assets)
+        Mean 0 in each session; NaN where there is no label. Without a book, the centred ranks.
+    """
+    ranks = percentile_ranks(np.asarray(label, dtype=np.float64), universe)
+    finite = np.isfinite(ranks)
+    n = np.maximum(finite.sum(axis=1, keepdims=True), 1)
+    y = np.where(finite, ranks, 0)
+    y = np.where(finite, y - y.sum(axis=1, keepdims=True) / n, 0)
+    if book:
+        x = np.stack([np.where(finite, centred_ranks(f, universe), 0) for f in book], axis=2)
+        x = np.where(finite[:, :, None], x - x.sum(axis=1, keepdims=True) / n[:, :, None], 0)
+        x = x.astype(np.float64)
+        gram = np.einsum("tak,tal->tkl", x, x) + RIDGE * np.eye(len(book))
+        beta = np.linalg.solve(gram, np.einsum("tak,ta->tk", x, y)[:, :, None])
+        y = y - np.einsum("tak,tk->ta", x, beta[:, :, 0])
+    return np.where(finite, y, np.nan)
+
+
+def incremental_ic(ranks: FloatArray, target: FloatArray, *, min_assets: int = 30) -> FloatArray:
+    """Return the correlation of a factor's ranks with the target in each session.
+
+    Without a book and with full coverage this is the RankIC.
+
+    Parameters
+    ----------
+    ranks : ndarray of shape (n_sessions, n_assets)
+        Percentile ranks of the factor; NaN where missing.
+    target : ndarray of shape (n_sessions, n_assets)
+        From `residual_ranks`.
+    min_assets : int
+        Sessions with fewer assets finite in both give NaN.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_sessions,)
+        In [-1, 1]; NaN where either side does not vary.
+    """
+    both = np.isfinite(ranks + target)
+    n = np.count_nonzero(both, axis=1)
+    x, y = np.where(both, ranks, 0), np.where(both, target, 0)
+    sx, sy = (np.einsum("ta->t", v).astype(np.float64) for v in (x, y))
+    pairs = ((x, y), (x, x), (y, y))
+    sxy, sxx, syy = (np.einsum("ta,ta->t", v, w).astype(np.float64) for v, w in pairs)
+    count = np.maximum(n, 1)
+    xx, yy = sxx - sx * sx / count, syy - sy * sy / count
+    # float32 sums of squares of ranks are good to about 1e-5: less variance than that is none
+    fine = (n >= min_assets) & (xx > 1e-4) & (yy > 1e-4)
+    scale = np.sqrt(np.where(fine, xx * yy, 1.0))
+    series = np.where(fine, (sxy - sx * sy / count) / scale, np.nan)
+    return np.clip(series, -1.0, 1.0)
+
+
+def build_training(
+    panel: Panel, split: Split, book: Sequence[Expression], *, min_assets: int = 30
+) -> Training:
+    """Cut what fitness may see from `panel`.
+
+    Raises
+    ------
+    DataError
+        If a label of train would end where validation starts, or later.
+    """
+    known = panel.rows(0, split.valid.start)
+    last_close = split.train.stop - 1 + split.purge
+    if last_close >= known.n_sessions or known.n_sessions != split.valid.start:
+        raise DataError(
+            f"labels of train end at row {last_close}, {known.n_sessions} rows are known before "
+            f"validation starts at row {split.valid.start}",
+            rule="fitness sees nothing that validation is made of",
+        )
+    label = forward_returns(known.fields["close"], lag=split.lag, horizon=split.horizon)
+    label = label[split.train]
+    seen = panel.rows(0, split.train.stop)
+    single = replace(
+        seen, fields={name: np.asarray(v, dtype=np.float32) for name, v in seen.fields.items()}
+    )
+    values = evaluate(list(book), single, first=split.train.start, dtype=np.float32)
+    target = residual_ranks(label, seen.universe[split.train], values)
+    return Training(
+        panel=single,
+        first=split.train.start,
+        target=target.astype(np.float32),
+        horizon=split.horizon,
+        min_assets=min_assets,
+    )
+
+
+def measure(expressions: Sequence[Expression], training: Training) -> list[Measured]:
+    """Measure `expressions` on train; they share their common parts."""
+    values = evaluate(list(expressions), training.panel, first=training.first, dtype=np.float32)
+    return [
+        _measured(v, max(0, lookback(e) - training.first), training)
+        for e, v in zip(expressions, values, strict=True)
+    ]
+
+
+def _measured(values: FloatArray, filled: int, training: Training) -> Measured:
+    """Measure one factor whose lookback is there from row `filled` of train on."""
+    ranks = percentile_ranks(values, training.universe)
+    wanted = int(np.count_nonzero(np.isfinite(training.target[filled:])))
+    have = int(np.count_nonzero(np.isfinite(ranks[filled:] + training.target[filled:])))
+    series = incremental_ic(ranks, training.target, min_assets=training.min_assets)
+    estimate = mean_with_interval(series, lags=hac_lags(len(series), horizon=training.horizon))
+    some = ranks[np.linspace(len(ranks) // 4, len(ranks) - 1, FINGERPRINT_SESSIONS).astype(int)]
+    change = np.abs(ranks[filled + 1 :] - ranks[filled:-1])
+    missing = np.isnan(change)
+    np.copyto(change, 0, where=missing)
+    moves = change.size - int(np.count_nonzero(missing))
+    return Measured(
+        ic=estimate.mean,
+        t=estimate.t if math.isfinite(estimate.t) else 0.0,
+        turnover=float(change.sum(dtype=np.float64)) / max(moves, 1) / INDEPENDENT,
+        coverage=have / wanted if wanted else 0.0,
+        spread=_spread(some),
+        fingerprint=_fingerprint(some),
+    )
+
+
+def _spread(ranks: FloatArray) -> float:
+    """Return the mean variance of percentile ranks over its value without ties, 1/12."""
+    finite = np.isfinite(ranks)
+    n = np.count_nonzero(finite, axis=1)
+    x = np.where(finite, ranks, 0).astype(np.float64)
+    mean = x.sum(axis=1) / np.maximum(n, 1)
+    variance = (x * x).sum(axis=1) / np.maximum(n, 1) - mean * mean
+    return 12 * float(variance[n > 1].mean()) if (n > 1).any() else 0.0
+
+
+def _fingerprint(ranks: FloatArray) -> Fingerprint:
+    """Return ranks as one unit vector; missing ones are neutral."""
+    centred = np.where(np.isfinite(ranks), ranks - np.float32(0.5), 0).astype(np.float32)
+    flat = centred.reshape(-1)
+    norm = float(np.sqrt((flat * flat).sum(dtype=np.float64)))
+    return flat / np.float32(norm) if norm > 0 else flat

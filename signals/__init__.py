@@ -1,0 +1,1 @@
+"""Pure mathematics of factors: expressions, labels, IC, decay, blending, published format."""

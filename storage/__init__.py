@@ -1,0 +1,1 @@
+"""What is kept: database, bars, publications. Imports nothing, so that the reader stays light."""

@@ -1,0 +1,155 @@
+"""Prove that what was published and stored is what was written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from storage.bars import vintages
+from storage.database import Database
+from storage.files import sha256, sha256_of
+from storage.publishing import MANIFEST, POINTER, SUCCESS, damage, head, publications
+from storage.tables import PublicationRecord, PublicationStatus, Vintage, table
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it was written."""
+
+    market: str
+    path: str
+    fact: str
+
+
+def verify(root: Path) -> list[Finding]:
+    """Return what is wrong with a published tree, nothing when it is whole.
+
+    Every folder is complete and matches its manifest, the manifests are chained without a gap or a
+    fork, and the pointer names the newest one.
+    """
+    markets = sorted(path.parent.name for path in root.glob("*/v1") if path.is_dir())
+    return [finding for market in markets for finding in _verify_market(root, market)]
+
+
+def verify_database(
+    database: Database, published: Path, state_dir: Path | None = None
+) -> list[Finding]:
+    """Return where database and files disagree, and what is wrong with either."""
+    findings = [Finding("", database.name, problem) for problem in database.check()]
+    if findings:
+        return findings
+    with database.read() as connection:
+        known = connection.execute(select(table(PublicationRecord).c.market).distinct()).scalars()
+        for market in sorted(known):
+            rows = publications(connection, market)
+            findings += _against_rows(published, market, rows)
+            findings += _against_head(published, market, head(connection, market))
+        if state_dir is not None:
+            stored = connection.execute(select(table(Vintage).c.market).distinct()).scalars()
+            for market in sorted(stored):
+                findings += _damaged_vintages(state_dir, vintages(connection, market))
+    return findings
+
+
+def _verify_market(root: Path, market: str) -> Iterator[Finding]:
+    home = root / market / "v1"
+    chain: list[tuple[str, str, dict[str, Any], str]] = []
+    for folder in sorted(home.glob("sessions/*/*")):
+        path = str(folder.relative_to(root))
+        broken = damage(folder)
+        if broken:
+            yield Finding(market, path, broken)
+            continue
+        data = (folder / MANIFEST).read_bytes()
+        manifest = json.loads(data)
+        extra = {each.name for each in folder.iterdir()} - {*manifest["files"], MANIFEST, SUCCESS}
+        if extra:
+            yield Finding(market, path, f"files that the manifest does not name: {sorted(extra)}")
+        place = (market, folder.parent.name, folder.name)
+        said = (manifest.get("market"), manifest.get("session"), manifest.get("publish_id"))
+        if said != place:
+            yield Finding(market, path, f"the manifest says {said}")
+            continue
+        chain.append((folder.name, path, manifest, sha256(data)))
+    chain.sort()
+    yield from _broken_links(market, chain)
+    yield from _pointer_findings(home, market, chain)
+
+
+def _broken_links(
+    market: str, chain: list[tuple[str, str, dict[str, Any], str]]
+) -> Iterator[Finding]:
+    before: dict[str, str] | None = None
+    for publish_id, path, manifest, digest in chain:
+        if manifest.get("previous") != before:
+            yield Finding(
+                market, path, f"previous is {manifest.get('previous')}, the tree has {before}"
+            )
+        before = {"publish_id": publish_id, "manifest_sha256": digest}
+
+
+def _pointer_findings(
+    home: Path, market: str, chain: list[tuple[str, str, dict[str, Any], str]]
+) -> Iterator[Finding]:
+    path = f"{market}/v1/{POINTER}"
+    try:
+        pointer = json.loads((home / POINTER).read_bytes())
+        named = (pointer["session"], pointer["publish_id"], pointer["manifest_sha256"])
+    except OSError:
+        if chain:
+            yield Finding(market, path, "there is no pointer")
+        return
+    except (ValueError, KeyError, TypeError):
+        yield Finding(market, path, "the pointer is torn")
+        return
+    newest = max(((each[2]["session"], each[0], each[3]) for each in chain), default=None)
+    if named != newest:
+        yield Finding(market, path, f"the pointer names {named[:2]}, the newest is {newest}")
+
+
+def _against_rows(published: Path, market: str, rows: list[PublicationRecord]) -> Iterator[Finding]:
+    home = published / market / "v1"
+    for row in rows:
+        if row.status == PublicationStatus.PUBLISHED:
+            broken = damage(home / row.path, row.manifest_sha256)
+            if broken:
+                yield Finding(market, f"{market}/v1/{row.path}", broken)
+    counted = {row.path for row in rows if row.status == PublicationStatus.PUBLISHED}
+    for folder in sorted(home.glob("sessions/*/*")):
+        path = str(folder.relative_to(home))
+        if path not in counted:
+            yield Finding(market, f"{market}/v1/{path}", "no row of the ledger names this folder")
+
+
+def _against_head(
+    published: Path, market: str, newest: PublicationRecord | None
+) -> Iterator[Finding]:
+    if newest is None:
+        return
+    try:
+        named = json.loads((published / market / "v1" / POINTER).read_bytes())["publish_id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        named = None
+    if named != newest.publish_id:
+        yield Finding(
+            market, f"{market}/v1/{POINTER}", f"names {named}, the ledger's is {newest.publish_id}"
+        )
+
+
+def _damaged_vintages(state_dir: Path, rows: list[Vintage]) -> Iterator[Finding]:
+    before = ""
+    for row in rows:
+        facts = (before, row.sha256, row.known_at.isoformat(), str(row.reconstructed))
+        before = sha256("|".join(facts).encode())
+        if row.chain != before:
+            yield Finding(row.market, row.path, f"vintage {row.number} breaks the chain of hashes")
+        path = state_dir / row.path
+        if not path.is_file():
+            yield Finding(row.market, row.path, "the vintage's file is missing")
+        elif sha256_of(path) != row.sha256:
+            yield Finding(row.market, row.path, "the vintage's file has changed")

@@ -1,0 +1,381 @@
+"""Publishing: reserve an id, rename a complete folder, mark the ledger, replace the pointer last.
+
+::
+
+    <root>/<market>/v1/sessions/<session>/<publish_id>/…   immutable once `_SUCCESS` is there
+    <root>/<market>/v1/latest.json                         the pointer, replaced last
+
+A crash between any two steps leaves the pointer at a complete publication; `recover` finishes or
+sweeps what was begun.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from signals.errors import IntegrityError, ReservationError
+from storage.database import Database
+from storage.files import (
+    disk_errors,
+    remove,
+    sha256,
+    sweep_temporary,
+    write_atomic,
+    write_directory,
+)
+from storage.tables import PublicationRecord, PublicationStatus, record, table
+
+MANIFEST = "manifest.json"
+SUCCESS = "_SUCCESS"
+POINTER = "latest.json"
+#: What the pointer repeats of the manifest.
+_POINTER_FACTS = ("schema_version", "market", "session", "publish_id", "valid_until", "status")
+
+_PUBLICATIONS = table(PublicationRecord)
+_RESERVED, _PUBLISHED = PublicationStatus.RESERVED.value, PublicationStatus.PUBLISHED.value
+
+#: Called in the transaction that makes a publication count, with its row.
+Mark = Callable[[Connection, PublicationRecord], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A publish id held for one session and revision, and the folder it will have."""
+
+    market: str
+    session: date
+    revision: int
+    publish_id: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What `recover` did."""
+
+    adopted: tuple[PublicationRecord, ...]
+    swept: tuple[Path, ...]
+    pointer: PublicationRecord | None
+    pointer_changed: bool
+
+
+class Publisher:
+    """Publishes under one root.
+
+    Parameters
+    ----------
+    root : Path
+        The published tree.
+    database : Database
+        Holds reservations and publications.
+    """
+
+    def __init__(self, root: Path, database: Database) -> None:
+        self.root = root
+        self.database = database
+
+    def reserve(
+        self, connection: Connection, market: str, session: date, revision: int, now: datetime
+    ) -> Reservation:
+        """Return the publish id of a session and revision: the one held, or the next.
+
+        Raises
+        ------
+        ReservationError
+            This revision has been published.
+        """
+        query = select(_PUBLICATIONS).where(
+            _PUBLICATIONS.c.market == market,
+            _PUBLICATIONS.c.session == session,
+            _PUBLICATIONS.c.revision == revision,
+        )
+        row = connection.execute(query).mappings().first()
+        if row is not None and row["status"] == _PUBLISHED:
+            raise ReservationError(
+                f"revision {revision} of {market} {session} is published as {row['publish_id']}",
+                rule="a publication never changes",
+                hint="a changed result is the next revision",
+            )
+        if row is None:
+            newest = select(func.max(_PUBLICATIONS.c.publish_id))
+            last = connection.execute(newest.where(_PUBLICATIONS.c.market == market)).scalar()
+            publish_id = f"{int(last or 0) + 1:08d}"
+            path = f"sessions/{session.isoformat()}/{publish_id}"
+            connection.execute(
+                insert(_PUBLICATIONS),
+                {
+                    "market": market,
+                    "publish_id": publish_id,
+                    "session": session,
+                    "revision": revision,
+                    "status": _RESERVED,
+                    "path": path,
+                    "reserved_at": now,
+                },
+            )
+        else:
+            publish_id, path = row["publish_id"], row["path"]
+        return Reservation(market, session, revision, publish_id, self._home(market) / path)
+
+    def publish(
+        self,
+        reservation: Reservation,
+        files: Mapping[str, bytes],
+        *,
+        now: datetime,
+        mark: Mark | None = None,
+    ) -> PublicationRecord:
+        """Publish the files of a reservation and return its row.
+
+        Parameters
+        ----------
+        files : mapping of str to bytes
+            As `signals.publication.render` gives them, `manifest.json` among them.
+        mark : callable, optional
+            Called with the connection and the row in the transaction that makes the publication
+            count, so that the stage's ledger row is marked with it or not at all.
+
+        Raises
+        ------
+        StorageError
+            The disk refused; the pointer still names the last good publication.
+        IntegrityError
+            The manifest is another publication's, or the folder exists with other content.
+        """
+        manifest = json.loads(files[MANIFEST])
+        self._check_identity(reservation, manifest)
+        broken = _broken(files, manifest)
+        if broken:
+            raise IntegrityError(f"publication {reservation.publish_id}: {broken}")
+        if reservation.path.exists():  # renamed before a crash: the same bytes, or it is not ours
+            for name, data in {**files, SUCCESS: b""}.items():
+                path = reservation.path / name
+                if not path.is_file() or path.read_bytes() != data:
+                    raise IntegrityError(
+                        f"{path} exists with other content",
+                        rule="a published folder never changes",
+                        hint="move the folder away if it was not made by this ledger",
+                    )
+        else:
+            write_directory(reservation.path, files, last=SUCCESS)
+        published = self._mark(reservation, files[MANIFEST], manifest, now, mark)
+        self._point(reservation.market)
+        return published
+
+    def recover(self, market: str, now: datetime, mark: Mark | None = None) -> Recovery:
+        """Finish or sweep what a crash interrupted and rebuild the pointer; for the start.
+
+        Parameters
+        ----------
+        mark : callable, optional
+            As in `publish`; called for each publication adopted.
+        """
+        home = self._home(market)
+        swept = list(sweep_temporary(home))
+        adopted = []
+        with self.database.read() as connection:
+            reserved = publications(connection, market, status=_RESERVED)
+        for row in reserved:
+            reservation = self._reservation(row)
+            if not reservation.path.exists():
+                continue
+            try:
+                data = self._verified(row)
+                manifest = json.loads(data)
+                self._check_identity(reservation, manifest)
+            except IntegrityError:
+                with disk_errors(f"sweeping {reservation.path}"):
+                    remove(reservation.path)
+                swept.append(reservation.path)
+                continue
+            adopted.append(self._mark(reservation, data, manifest, now, mark))
+        target, changed = self._point(market)
+        return Recovery(tuple(adopted), tuple(swept), target, changed)
+
+    def directory(self, row: PublicationRecord) -> Path:
+        """Return the folder of a publication."""
+        return self._home(row.market) / row.path
+
+    def _home(self, market: str) -> Path:
+        return self.root / market / "v1"
+
+    def _reservation(self, row: PublicationRecord) -> Reservation:
+        return Reservation(
+            row.market, row.session, row.revision, row.publish_id, self.directory(row)
+        )
+
+    def _check_identity(self, reservation: Reservation, manifest: Mapping[str, Any]) -> None:
+        expected = {
+            "market": reservation.market,
+            "session": reservation.session.isoformat(),
+            "publish_id": reservation.publish_id,
+            "revision": reservation.revision,
+        }
+        given = {name: manifest.get(name) for name in expected}
+        if given != expected:
+            raise IntegrityError(
+                f"the manifest says {given}, reserved is {expected}",
+                rule="a folder holds the publication its reservation names",
+            )
+
+    def _mark(
+        self,
+        reservation: Reservation,
+        data: bytes,
+        manifest: Mapping[str, Any],
+        now: datetime,
+        mark: Mark | None,
+    ) -> PublicationRecord:
+        """Make a complete folder count, once."""
+        values = {
+            "status": _PUBLISHED,
+            "manifest_sha256": sha256(data),
+            "published_at": now,
+            "status_text": manifest["status"],
+            "reasons": list(manifest["reasons"]),
+        }
+        key = (
+            _PUBLICATIONS.c.market == reservation.market,
+            _PUBLICATIONS.c.publish_id == reservation.publish_id,
+        )
+        with self.database.transaction() as connection:
+            done = connection.execute(
+                update(_PUBLICATIONS).where(*key, _PUBLICATIONS.c.status == _RESERVED), values
+            )
+            if done.rowcount != 1:
+                raise ReservationError(
+                    f"{reservation.publish_id} of {reservation.market} is not reserved",
+                    rule="a publication counts once",
+                    hint="another instance has published it; end this one",
+                )
+            row = connection.execute(select(_PUBLICATIONS).where(*key)).mappings().one()
+            published = record(PublicationRecord, row)
+            if mark is not None:
+                mark(connection, published)
+        return published
+
+    def _point(self, market: str) -> tuple[PublicationRecord | None, bool]:
+        """Let `latest.json` name the newest session's newest publication that is whole."""
+        pointer = self._home(market) / POINTER
+        try:
+            current = pointer.read_bytes()
+        except OSError:
+            current = b""
+        with self.database.read() as connection:
+            candidates = _newest_first(connection, market)
+            for row in candidates:
+                try:
+                    data = self._verified(row)
+                except IntegrityError:
+                    continue  # the one before it is the last good one
+                wanted = _pointer(row, data)
+                if wanted != current:
+                    write_atomic(pointer, wanted)
+                return row, wanted != current
+        return None, False
+
+    def _verified(self, row: PublicationRecord) -> bytes:
+        """Return the manifest's bytes if the folder is whole, else raise an IntegrityError."""
+        folder = self.directory(row)
+        broken = damage(folder, row.manifest_sha256)
+        if broken:
+            raise IntegrityError(f"{folder}: {broken}")
+        return (folder / MANIFEST).read_bytes()
+
+
+def damage(folder: Path, manifest_sha256: str | None = None) -> str:
+    """Return what is wrong with a published folder, "" when it is whole."""
+    try:
+        if not (folder / SUCCESS).is_file():
+            return "no _SUCCESS"
+        data = (folder / MANIFEST).read_bytes()
+        if manifest_sha256 is not None and sha256(data) != manifest_sha256:
+            return "manifest.json is not the one in the ledger"
+        manifest = json.loads(data)
+        files = {name: (folder / name).read_bytes() for name in manifest["files"]}
+        return _broken(files, manifest)
+    except OSError as exc:
+        return f"{exc.filename}: {exc.strerror}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "manifest.json is not a manifest"
+
+
+def previous(connection: Connection, market: str) -> dict[str, str] | None:
+    """Return `publish_id` and `manifest_sha256` of the last publication, None before the first."""
+    query = (
+        select(_PUBLICATIONS.c.publish_id, _PUBLICATIONS.c.manifest_sha256)
+        .where(_PUBLICATIONS.c.market == market, _PUBLICATIONS.c.status == _PUBLISHED)
+        .order_by(_PUBLICATIONS.c.publish_id.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).mappings().first()
+    return None if row is None else {**row}
+
+
+def head(connection: Connection, market: str) -> PublicationRecord | None:
+    """Return the publication the pointer should name: newest session, then newest id."""
+    query = _by_newest(market).limit(1)
+    row = connection.execute(query).mappings().first()
+    return None if row is None else record(PublicationRecord, row)
+
+
+def published_on(connection: Connection, market: str, session: date) -> PublicationRecord | None:
+    """Return the newest publication of a session, None when nothing was published for it."""
+    query = _by_newest(market).where(_PUBLICATIONS.c.session == session).limit(1)
+    row = connection.execute(query).mappings().first()
+    return None if row is None else record(PublicationRecord, row)
+
+
+def publications(
+    connection: Connection, market: str, *, status: PublicationStatus | str | None = None
+) -> list[PublicationRecord]:
+    """Return the publications of a market by publish id."""
+    query = select(_PUBLICATIONS).where(_PUBLICATIONS.c.market == market)
+    if status is not None:
+        query = query.where(_PUBLICATIONS.c.status == str(status))
+    rows = connection.execute(query.order_by(_PUBLICATIONS.c.publish_id)).mappings()
+    return [record(PublicationRecord, row) for row in rows]
+
+
+def _by_newest(market: str) -> Any:
+    return (
+        select(_PUBLICATIONS)
+        .where(_PUBLICATIONS.c.market == market, _PUBLICATIONS.c.status == _PUBLISHED)
+        .order_by(_PUBLICATIONS.c.session.desc(), _PUBLICATIONS.c.publish_id.desc())
+    )
+
+
+def _newest_first(connection: Connection, market: str) -> Any:
+    """Yield publications newest first, one page at a time: nearly always the first is whole."""
+    page, size = 0, 8
+    while True:
+        query = _by_newest(market).limit(size).offset(page * size)
+        rows = connection.execute(query).mappings().all()
+        yield from (record(PublicationRecord, row) for row in rows)
+        if len(rows) < size:
+            return
+        page += 1
+
+
+def _broken(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> str:
+    """Return which file is not what the manifest says, "" when all are."""
+    for name, facts in manifest["files"].items():
+        if name not in files:
+            return f"{name} is missing"
+        if sha256(files[name]) != facts["sha256"]:
+            return f"{name} is not what the manifest says"
+    return ""
+
+
+def _pointer(row: PublicationRecord, data: bytes) -> bytes:
+    manifest = json.loads(data)
+    content = {name: manifest[name] for name in _POINTER_FACTS}
+    content |= {"path": row.path, "manifest_sha256": sha256(data)}
+    return (json.dumps(content, sort_keys=True, indent=2) + "\n").encode()

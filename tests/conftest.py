@@ -1,0 +1,18 @@
+"""Fixtures of every test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+#: Real bars that lie beside a checkout on some machines; never part of the project.
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of real bars; a test that asks for it is skipped where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"real bars are not here: {SHARED_DATA}")
+    return SHARED_DATA

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from daemon.settings import (
+    FeedSettings,
+    MarketSettings,
+    Settings,
+    config_hash,
+    load_settings,
+)
+from daemon.settings_table import describe_settings
+from signals.errors import ConfigError
+
+Refused = Callable[..., ConfigError]
+US = "[markets.us]\ncalendar = 'XNYS'\n"
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Refused:
+    """Load a settings text, expect a refusal, return it."""
+
+    def load(text: str = "", **environ: str) -> ConfigError:
+        file = tmp_path / "alphad.toml"
+        file.write_text(text)
+        with pytest.raises(ConfigError) as caught:
+            load_settings(file, environ)
+        assert caught.value.rule
+        assert caught.value.hint
+        return caught.value
+
+    return load
+
+
+def test_without_file_and_environment_all_is_default() -> None:
+    """Nothing given is the defaults, and the process environment is not read."""
+    assert load_settings(None, {}) == Settings()
+
+
+def test_environment_wins_over_file(tmp_path: Path) -> None:
+    """One environment name changes one key of a market; the file's other keys stay."""
+    file = tmp_path / "alphad.toml"
+    file.write_text(US + "label = { lag = 2, horizon = 3 }\n")
+    settings = load_settings(file, {"ALPHAD_MARKETS__US__LABEL__HORIZON": "5", "HOME": "/"})
+    assert (settings.markets["us"].label.lag, settings.markets["us"].label.horizon) == (2, 5)
+
+
+def test_file_is_named_by_the_environment(tmp_path: Path) -> None:
+    """ALPHAD_CONFIG names the settings file when no path is given."""
+    file = tmp_path / "alphad.toml"
+    file.write_text("tick_seconds = 5\n")
+    assert load_settings(None, {"ALPHAD_CONFIG": str(file)}).tick_seconds == 5
+
+
+def test_misspelt_environment_name_is_refused(refused: Refused) -> None:
+    """A top-level typo, which pydantic-settings alone ignores, is refused with the nearest name."""
+    error = refused(ALPHAD_STATE_DRI="x")
+    assert "ALPHAD_STATE_DRI" in error.fact
+    assert error.hint == "did you mean ALPHAD_STATE_DIR?"
+    assert error.exit_code == 78
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "fact", "hint"),
+    [
+        (US + "calender = 'XNYS'", {}, "markets.us.calender", "did you mean calendar?"),
+        ("stat_dir = 'x'", {}, "stat_dir", "did you mean state_dir?"),
+        (US, {"ALPHAD_WEB__PROT": "1"}, "web.prot", "did you mean port?"),
+        (US, {"ALPHAD_MARKETS__US__LABEL__LAGG": "1"}, "label.lagg", "did you mean lag?"),
+    ],
+)
+def test_unknown_key_is_refused(
+    refused: Refused, text: str, environ: dict[str, str], fact: str, hint: str
+) -> None:
+    """An unknown key at any depth is refused and the nearest known one is named."""
+    error = refused(text, **environ)
+    assert fact in error.fact
+    assert error.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ("[markets.us.feed]\nkind = 'parquet'", "no path"),
+        ("[markets.us.feed]\nkind = 'simulated'\npath = 'x'", "path has no meaning"),
+        ("[markets.us.feed]\nkind = 'parquet'\npath = 'x'\nseed = 1", "seed has no meaning"),
+        ("[markets.us]\nmembership = 'x.csv'", "membership has no meaning"),
+        ("[markets.us.feed]\nassets = 20", "feed.assets 20 is below ingest.min_assets 30"),
+        ("[markets.us.book]\nshadow_min = 300", "shadow_min 300 is above shadow_max 250"),
+        ("[markets.us.book]\nmin_healthy = 13", "min_healthy 13 is above max_live 12"),
+        ("[markets.us.blend]\ndecayed_multiplier = 0.7", "decayed_multiplier 0.7 is above"),
+        ("[markets.us.mining]\nrounds = 1\nbatch = 2", "finalists 12 is above rounds × batch = 2"),
+        ("publish_dir = 'out/state'", "state_dir and publish_dir are both"),
+    ],
+)
+def test_contradiction_is_refused(refused: Refused, text: str, fact: str) -> None:
+    """Two settings that cannot both be meant are refused, and both are named."""
+    assert fact in refused(text).fact
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ("[markets.us.monitor]\nbaseline_sessions = 30", "baseline_sessions = 30"),
+        ("[markets.us.label]\nhorizon = 0", "horizon = 0"),
+        ("[markets.us.ingest]\nmin_coverage = 1.5", "min_coverage = 1.5"),
+        ("[markets.us.mining]\nalpha = nan", "alpha = nan"),
+        ("[markets.us.feed]\nkind = 'csv'", "kind = 'csv'"),
+        ("[markets.US]", "markets.US"),
+        ("web = 3", "web = 3"),
+        ("tick_seconds = 5\ntick_seconds = 6", "no TOML"),
+        ("tick_seconds = ", "no TOML"),
+    ],
+)
+def test_value_out_of_range_is_refused(refused: Refused, text: str, fact: str) -> None:
+    """A value outside its range or of another kind is refused, with key and value."""
+    assert fact in refused(text).fact
+
+
+def test_group_given_whole_must_be_json(refused: Refused) -> None:
+    """Text that is no JSON for a whole group is a ConfigError too."""
+    assert "markets" in refused(ALPHAD_MARKETS="{").fact
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    """A settings file that is named but absent is an error, not the defaults."""
+    with pytest.raises(ConfigError, match=r"absent\.toml cannot be read"):
+        load_settings(tmp_path / "absent.toml", {})
+
+
+def test_settings_are_frozen() -> None:
+    """Nobody changes a setting after the start."""
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().tick_seconds = 3
+
+
+def test_unknown_market_names_those_there_are() -> None:
+    """Asking for a market that is not configured names the nearest."""
+    settings = Settings(markets={"cn": MarketSettings(calendar="XSHG")})
+    with pytest.raises(ConfigError, match="did you mean cn"):
+        settings.market("cnn")
+
+
+def test_config_hash_ignores_places(tmp_path: Path) -> None:
+    """Folders, files and hosts do not change the hash; what changes a result does."""
+    here = MarketSettings(feed=FeedSettings(kind="parquet", path=tmp_path))
+    there = MarketSettings(feed=FeedSettings(kind="parquet", path=tmp_path / "other"))
+    assert config_hash(here) == config_hash(there) != config_hash(MarketSettings())
+    moved = Settings(state_dir=tmp_path, markets={"us": here})
+    assert config_hash(moved) == config_hash(Settings(markets={"us": there}))
+
+
+def test_every_setting_is_described() -> None:
+    """The table of settings has a meaning in every row and its environment name."""
+    rows = [line.split(" | ") for line in describe_settings().splitlines()[2:]]
+    assert all(row[-1].strip(" |") not in ("", "None") for row in rows)
+    assert ["| `markets.<name>.label.lag`", "`ALPHAD_MARKETS__<NAME>__LABEL__LAG`"] in [
+        row[:2] for row in rows
+    ]
