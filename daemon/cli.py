@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 
 from signals.errors import AlphadError, ConfigError
@@ -56,6 +57,15 @@ def build_parser() -> argparse.ArgumentParser:
     demo = add("demo", run_demo, "live through three simulated years in about a minute")
     demo.add_argument("--out", type=Path, default=Path("out"), help="directory (default: out)")
     demo.add_argument("--seed", type=int, default=7, help="seed of the simulated market")
+    replay = add("replay", run_replay, "run the daemon over history, resumable")
+    replay.add_argument("--market", required=True, help="us, cn, or a name of your own")
+    replay.add_argument("--bars", type=Path, required=True, help="Parquet or CSV, file or folder")
+    replay.add_argument("--membership", type=Path, help="CSV or Parquet of constituent spells")
+    replay.add_argument("--from", dest="first", type=day, required=True, help="first session")
+    replay.add_argument("--to", dest="last", type=day, required=True, help="last session")
+    replay.add_argument("--out", type=Path, required=True, help="directory of state and output")
+    replay.add_argument("--calendar", help="exchange code (default: of the market, XNYS or XSHG)")
+    replay.add_argument("--config", type=Path, help="settings file with [markets.<market>] tables")
     add("status", status, "what was published when, and how the book stands", "config", "json")
     explain = add("explain", explain_, "why a factor stands where it stands", "config", "market")
     explain.add_argument("factor", help="id of the factor, or a session (YYYY-MM-DD)")
@@ -74,6 +84,14 @@ def build_parser() -> argparse.ArgumentParser:
     remine.add_argument("--job", type=int, required=True)
     remine.set_defaults(command=remine_)
     return parser
+
+
+def day(text: str) -> date:
+    """Return a date given as YYYY-MM-DD."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date; write YYYY-MM-DD") from exc
 
 
 def settings_path(options: argparse.Namespace) -> Path | None:
@@ -110,6 +128,32 @@ def run_demo(options: argparse.Namespace) -> int:
     with terminal.progress("demo") as (on_session, on_round):
         story, pointer, report = demo.run_demo(options.out, options.seed, on_session, on_round)
     terminal.tell_story(story, {"latest signals": pointer, "report": report})
+    return 0
+
+
+def run_replay(options: argparse.Namespace) -> int:
+    """`alphad replay`."""
+    from daemon import replay, terminal
+    from daemon.logs import configure_logging
+    from daemon.settings import load_settings
+
+    configure_logging(quiet=True)
+    base = load_settings(options.config, os.environ) if options.config else None
+    settings = replay.replay_settings(
+        base,
+        market=options.market,
+        bars=options.bars,
+        membership=options.membership,
+        calendar=options.calendar,
+        out=options.out,
+    )
+    replay.claim_directory(options.out, settings)
+    with terminal.progress(f"replay {options.market}") as (on_session, on_round):
+        summary = replay.run_replay(
+            settings, options.market, options.first, options.last, on_session, on_round
+        )
+    data, page = replay.write_summary(options.out, summary)
+    terminal.show_summary(summary, {"summary": data, "report": page})
     return 0
 
 
