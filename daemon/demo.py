@@ -51,7 +51,7 @@ def demo_settings(out: Path, seed: int) -> Settings:
                 feed=FeedSettings(kind="simulated", seed=seed),
                 seed_book="sim",
                 monitor=MonitorSettings(sessions_per_false_alarm=252),
-                mining=MiningSettings(train_sessions=250, valid_sessions=120, rounds=4, batch=200),
+                mining=MiningSettings(train_sessions=250, valid_sessions=120, rounds=3, batch=150),
             )
         },
     )

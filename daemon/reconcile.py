@@ -49,7 +49,7 @@ class Reconciler:
         )
         with self.context.database.read() as conn:
             last = ledger.last_session(conn, market.name, "publish")
-            begun = ledger.first_session(conn, market.name, "ingest")
+            begun = ledger.first_session(conn, market.name, "ingest") if last is None else None
         if last is not None:
             session = market.calendar.next_session(last)
         else:
@@ -69,11 +69,11 @@ class Reconciler:
         if session is None:
             return False
         with self.context.database.read() as conn:
-            runs = {name: ledger.latest(conn, market.name, session, name) for name, _ in STAGES}
-        for name, run in STAGES:
-            before = runs[name]
-            if before is None or before.status != RunStatus.SUCCEEDED:
-                run(self.context, market, session)
+            runs = ledger.history(conn, market.name, session=session)
+        done = {run.stage for run in runs if run.status == RunStatus.SUCCEEDED}
+        for name, perform in STAGES:
+            if name not in done:
+                perform(self.context, market, session)
         return True
 
     def tick(self, market: Market, stopping: Callable[[], bool] = lambda: False) -> None:

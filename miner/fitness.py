@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from miner.split import Split
 from signals.errors import DataError
-from signals.evaluate import evaluate
+from signals.evaluate import Buffers, evaluate
 from signals.expression import Expression, Field, call
 from signals.ic import hac_lags, mean_with_interval
 from signals.labels import forward_returns
@@ -224,12 +224,20 @@ def build_training(
 
 
 def measure(expressions: Sequence[Expression], training: Training) -> list[Measured]:
-    """Measure `expressions` on train; they share their common parts."""
-    values = evaluate(list(expressions), training.panel, first=training.first, dtype=np.float32)
-    return [
-        _measured(v, max(0, lookback(e) - training.first), training)
-        for e, v in zip(expressions, values, strict=True)
-    ]
+    """Measure `expressions` on train, one after the other in the same memory.
+
+    Fresh pages cost more than the few sub-expressions that a batch shares.
+    """
+    buffers = Buffers()
+    done = []
+    for expression in expressions:
+        (values,) = evaluate(
+            [expression], training.panel, first=training.first, dtype=np.float32, buffers=buffers
+        )
+        filled = max(0, lookback(expression) - training.first)
+        done.append(_measured(values, filled, training))
+        buffers.give(values)
+    return done
 
 
 def _measured(values: FloatArray, filled: int, training: Training) -> Measured:

@@ -155,12 +155,16 @@ def book_ics(
 
 
 def recent_rank_ics(
-    connection: Connection, market: str, from_session: date
+    connection: Connection, market: str, factors: Sequence[str], from_session: date
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Return every factor's RankICs since a session, oldest first, without their sessions."""
+    """Return the RankICs of some factors since a session, oldest first, without their sessions."""
     query = (
         select(_ICS.c.factor, _ICS.c.rank_ic)
-        .where(_ICS.c.market == market, _ICS.c.session >= from_session)
+        .where(
+            _ICS.c.market == market,
+            _ICS.c.factor.in_(factors),
+            _ICS.c.session >= from_session,
+        )
         .order_by(_ICS.c.session)
     )
     series: dict[str, list[float | None]] = {}

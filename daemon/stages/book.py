@@ -8,7 +8,6 @@ from datetime import date
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 from sqlalchemy import Connection
 
 from daemon.context import Context, Market
@@ -113,6 +112,8 @@ def tail_with_universe(
     An asset takes part where it is a member on the session and has a bar in it.
     """
     tail = panel.rows(start, stop)
+    if market.settings.membership is None:
+        return tail
     with context.database.read() as conn:
         members = membership.universe(conn, market.name, tail.sessions, tail.assets)
-    return replace(tail, universe=tail.universe & members & np.isfinite(tail.fields["close"]))
+    return replace(tail, universe=tail.universe & members)

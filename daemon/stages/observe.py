@@ -55,7 +55,8 @@ class Observation:
 def run(context: Context, market: Market, session: date) -> None:
     """Observe one session."""
     with context.database.read() as conn:
-        factors = load_factors(conn, market, FactorState)
+        factors = load_factors(conn, market, MEASURED)
+        declared = bool(factors) or bool(registry.factors(conn, market.name))
         newest = last_vintage(conn, market.name)
         ingested = ledger.latest(conn, market.name, session, "ingest")
     coverage = (ingested.detail or {}).get("coverage") if ingested is not None else None
@@ -66,7 +67,7 @@ def run(context: Context, market: Market, session: date) -> None:
     )
 
     def compute() -> Result:
-        found = observe(context, market, session, factors, coverage)
+        found = observe(context, market, session, factors if declared else None, coverage)
         return Result(
             detail={
                 "ics": len(found.ics),
@@ -84,15 +85,22 @@ def observe(
     context: Context,
     market: Market,
     session: date,
-    factors: list[Factor],
+    factors: list[Factor] | None,
     coverage: float | None,
 ) -> Observation:
-    """Return what became known at the close of `session`; nothing is written."""
+    """Return what became known at the close of `session`; nothing is written.
+
+    Parameters
+    ----------
+    factors : list of Factor or None
+        Those that are measured; None before the seed book has been declared.
+    coverage : float or None
+        Of the session's bars.
+    """
     found = Observation()
-    if not factors:
+    if factors is None:
         found.declared = declared_factors(market)
         factors = seed_factors(found.declared)
-    factors = [factor for factor in factors if factor.state in MEASURED]
     settings = market.settings
     panel = stored_panel(context, market, session)
     last = panel.row_of(session)
@@ -156,7 +164,7 @@ def measure(
         if first > realised:
             continue
         behind = max(lookback(factor.expression) for factor in group)
-        start = max(first - 2 * behind, 0)
+        start = max(first - behind, 0)
         ahead = settings.label.lag + settings.label.horizon
         tail = tail_with_universe(context, market, panel, start, realised + 1)
         values = evaluate([factor.expression for factor in group], tail, first=first - start)

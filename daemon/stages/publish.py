@@ -47,7 +47,7 @@ class Book:
 def run(context: Context, market: Market, session: date) -> None:
     """Publish one session, or finish the publication a crash interrupted."""
     with context.database.read() as conn:
-        everyone = load_factors(conn, market, FactorState)
+        everyone = load_factors(conn, market, (FactorState.LIVE, FactorState.CANDIDATE))
         newest = last_vintage(conn, market.name)
         ingested = ledger.latest(conn, market.name, session, "ingest")
     book = choose_book(everyone, market)
@@ -175,7 +175,7 @@ def score_book(
     row = panel.row_of(session)
     first = max(row - CORRELATION_SESSIONS, 0)
     behind = max((lookback(factor.expression) for factor in book.factors), default=0)
-    start = max(first - 2 * behind, 0)
+    start = max(first - behind, 0)
     tail = tail_with_universe(context, market, panel, start, row + 1)
     values = evaluate([f.expression for f in book.factors], tail, first=first - start)
     n_factors = len(book.factors)
@@ -214,7 +214,7 @@ def rank_ics_so_far(
     settings = market.settings
     since = panel.sessions[max(row - settings.blend.ic_sessions, 0)].item()
     with context.database.read() as conn:
-        known = history.recent_rank_ics(conn, market.name, since)
+        known = history.recent_rank_ics(conn, market.name, [f.id for f in factors], since)
     estimates = []
     for factor in factors:
         seen = known.get(factor.id, np.empty(0))
