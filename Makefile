@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: help setup kernels run test lint format bench lock clean
+.PHONY: help setup kernels run test lint format bench faults lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,8 +37,11 @@ format: setup ## let ruff rewrite the tree
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: kernels ## the figures of docs/benchmarks.md, measured here
+bench: kernels ## how long a session takes, by stage and number of assets
 	$(BIN)/python -m bench.daily
+
+faults: kernels ## kill -9 a replay at twenty random moments and compare every byte
+	$(BIN)/python -m bench.kills
 
 lock: setup ## resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -17,13 +17,7 @@ from daemon.calendar import MarketCalendar
 from daemon.feeds.simulated import SimulatedFeed
 from daemon.replay import OnSession, claim_directory, run_replay, write_summary
 from daemon.report import Truth
-from daemon.settings import (
-    FeedSettings,
-    MarketSettings,
-    MiningSettings,
-    MonitorSettings,
-    Settings,
-)
+from daemon.settings import Settings, build_settings
 from daemon.simulation import PlantedAlpha, default_alphas, true_strength
 from daemon.stages.remine import OnRound
 from daemon.summary import Summary
@@ -43,17 +37,18 @@ def demo_settings(out: Path, seed: int) -> Settings:
     They differ from the defaults where three years are short: one false alarm a year is allowed for
     the whole book instead of one a quarter, and the search is smaller and fitted on one year.
     """
-    return Settings(
-        state_dir=out / "state",
-        publish_dir=out / "published",
-        markets={
-            MARKET: MarketSettings(
-                feed=FeedSettings(kind="simulated", seed=seed),
-                seed_book="sim",
-                monitor=MonitorSettings(sessions_per_false_alarm=252),
-                mining=MiningSettings(train_sessions=250, valid_sessions=120, rounds=3, batch=150),
-            )
-        },
+    market = {
+        "feed": {"kind": "simulated", "seed": seed},
+        "seed_book": "sim",
+        "monitor": {"sessions_per_false_alarm": 252},
+        "mining": {"train_sessions": 250, "valid_sessions": 120, "rounds": 3, "batch": 150},
+    }
+    return build_settings(
+        {
+            "state_dir": out / "state",
+            "publish_dir": out / "published",
+            "markets": {MARKET: market},
+        }
     )
 
 

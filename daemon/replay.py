@@ -14,7 +14,7 @@ from daemon.context import Context, Market, open_context
 from daemon.reconcile import Reconciler
 from daemon.recovery import recover
 from daemon.report import Truth, render_report
-from daemon.settings import FeedSettings, MarketSettings, Settings
+from daemon.settings import Settings, build_settings
 from daemon.stages.remine import InlineReminer, OnRound
 from daemon.summary import Summary, summarise
 from signals.errors import ConfigError
@@ -56,18 +56,21 @@ def replay_settings(
     for path in filter(None, (bars, membership)):
         if not path.exists():
             raise ConfigError(f"{path} does not exist", rule="a replay reads bars from disk")
-    if of is None:
-        of = MarketSettings(seed_book=market if market in KNOWN_MARKETS else "us")
+    stated = {"seed_book": market if market in KNOWN_MARKETS else "us"}
+    if of is not None:
+        stated = of.model_dump(exclude_unset=True)
     changed = {
-        **of.model_dump(),
+        **stated,
         "calendar": calendar or known,
-        "feed": FeedSettings(kind="parquet", path=bars.absolute()),
+        "feed": {"kind": "parquet", "path": bars.absolute()},
         "membership": membership.absolute() if membership else None,
     }
-    return Settings(
-        state_dir=out.absolute() / "state",
-        publish_dir=out.absolute() / "published",
-        markets={market: MarketSettings.model_validate(changed)},
+    return build_settings(
+        {
+            "state_dir": out.absolute() / "state",
+            "publish_dir": out.absolute() / "published",
+            "markets": {market: changed},
+        }
     )
 
 

@@ -330,13 +330,20 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
             )
     stated = read_toml(path) if path is not None else {}
     try:
-        return Settings(**_merged(stated, _Environment(ours)()))
+        values = _merged(stated, _Environment(ours)())
     except SettingsError as exc:
         raise ConfigError(
             f"the environment cannot be read: {exc}",
             rule="a group of settings given whole is JSON",
             hint=f"set its parts, as in {PREFIX}WEB__PORT=9464",
         ) from exc
+    return build_settings(values, path)
+
+
+def build_settings(values: Mapping[str, Any], path: Path | None = None) -> Settings:
+    """Return the settings that nested plain values make; ConfigError names what is wrong."""
+    try:
+        return Settings(**values)
     except ValidationError as exc:
         raise settings_refusal(exc, Settings, path) from exc
 

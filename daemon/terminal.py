@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from time import monotonic
 
 from rich.console import Console
 from rich.progress import (
@@ -27,6 +28,9 @@ from daemon.stages.remine import OnRound
 from daemon.summary import Summary
 from miner.records import Round
 
+#: Seconds between two lines where there is no terminal.
+PLAIN_SECONDS = 10.0
+
 
 class Speed(ProgressColumn):
     """Sessions per second."""
@@ -39,7 +43,14 @@ class Speed(ProgressColumn):
 
 @contextmanager
 def progress(title: str) -> Iterator[tuple[OnSession, OnRound]]:
-    """Show a progress bar; yields what to call after each session and each mining round."""
+    """Show progress; yields what to call after each session and each mining round.
+
+    A terminal gets a bar, a log file a line every ten seconds.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield plain_progress(title, console)
+        return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -50,7 +61,7 @@ def progress(title: str) -> Iterator[tuple[OnSession, OnRound]]:
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), refresh_per_second=5) as bar:
+    with Progress(*columns, console=console, refresh_per_second=5) as bar:
         task = bar.add_task(title, total=None, note="reading bars")
 
         def on_session(session: date, number: int, total: int) -> None:
@@ -60,6 +71,26 @@ def progress(title: str) -> Iterator[tuple[OnSession, OnRound]]:
             bar.update(task, note=round_note(state))
 
         yield on_session, on_round
+
+
+def plain_progress(title: str, console: Console) -> tuple[OnSession, OnRound]:
+    """Return what prints a line every ten seconds."""
+    started = monotonic()
+    said = started
+
+    def say(text: str) -> None:
+        nonlocal said
+        if monotonic() - said >= PLAIN_SECONDS:
+            said = monotonic()
+            console.print(f"{title}: {text}", highlight=False, soft_wrap=True)
+
+    def on_session(session: date, number: int, total: int) -> None:
+        say(f"{session} ({number} of {total}, {monotonic() - started:.0f} s)")
+
+    def on_round(state: Round) -> None:
+        say(round_note(state))
+
+    return on_session, on_round
 
 
 def round_note(state: Round) -> str:

@@ -1,0 +1,59 @@
+"""The documentation says what the code does: every command, setting and metric is in it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from daemon.cli import build_parser
+from daemon.metrics import market_families
+from daemon.settings_table import describe_settings
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+README = DOCS.parent / "README.md"
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    (actions,) = (a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return {name: sub for name, sub in actions.choices.items() if name != "remine"}
+
+
+def test_every_command_and_option_is_documented() -> None:
+    """docs/commands.md has a row for each command, with its options."""
+    text = (DOCS / "commands.md").read_text(encoding="utf-8")
+    for name, sub in commands().items():
+        (row,) = (line for line in text.splitlines() if line.startswith(f"| `alphad {name}"))
+        for action in sub._actions:
+            for option in action.option_strings:
+                if option not in {"-h", "--help", "--config"}:
+                    assert option in row, f"{name} {option}"
+
+
+def test_the_settings_page_is_what_the_code_declares() -> None:
+    """docs/settings.md holds the table that the settings make of themselves."""
+    assert describe_settings() in (DOCS / "settings.md").read_text(encoding="utf-8")
+
+
+def test_every_metric_is_documented() -> None:
+    """docs/metrics.md names each metric family, and no other."""
+    text = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `(alphad_\w+)`", text, flags=re.MULTILINE))
+    own = {"build_info", "scheduler_heartbeat_age_seconds", "reconcile_age_seconds"}
+    assert named == {f"alphad_{name}" for name in own | set(market_families())}
+
+
+def test_every_readme_command_exists() -> None:
+    """Each `make` target and `alphad` command of the README is one there is."""
+    text = README.read_text(encoding="utf-8")
+    makefile = (README.parent / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"`?make (\w+)", text):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+    assert set(re.findall(r"\.venv/bin/alphad (\w+)", text)) <= set(commands())
+
+
+def test_no_page_points_at_a_page_that_is_not_there() -> None:
+    """Links between README and docs resolve."""
+    for page in (README, *DOCS.glob("*.md")):
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} → {target}"
