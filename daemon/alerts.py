@@ -13,12 +13,14 @@ log = structlog.get_logger()
 
 def raise_alert(context: Context, market: str, key: str, severity: str, message: str) -> None:
     """Open an alert; when the database itself fails, the log is what is left to say it in."""
-    log.error("alert", market=market, key=key, severity=severity, message=message)
     try:
         with context.database.transaction() as conn:
-            alerts.raise_alert(conn, market, key, severity, message, context.clock.now())
+            fresh = alerts.raise_alert(conn, market, key, severity, message, context.clock.now())
     except StorageError as error:
         log.error("the alert could not be stored", market=market, key=key, error=str(error))
+        fresh = True
+    if fresh:
+        log.error("alert", market=market, key=key, severity=severity, message=message)
 
 
 def resolve_alert(context: Context, market: str, key: str) -> None:

@@ -82,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     remine.add_argument("--config", type=Path, required=True)
     remine.add_argument("--market", required=True)
     remine.add_argument("--job", type=int, required=True)
+    remine.add_argument("--parent", type=int, required=True)
     remine.set_defaults(command=remine_)
     return parser
 
@@ -138,9 +139,10 @@ def run_replay(options: argparse.Namespace) -> int:
     from daemon.settings import load_settings
 
     configure_logging(quiet=True)
-    base = load_settings(options.config, os.environ) if options.config else None
+    base = load_settings(options.config, os.environ)
+    stated = options.config is not None or options.market in base.markets
     settings = replay.replay_settings(
-        base,
+        base if stated else None,
         market=options.market,
         bars=options.bars,
         membership=options.membership,
@@ -154,7 +156,7 @@ def run_replay(options: argparse.Namespace) -> int:
         )
     data, page = replay.write_summary(options.out, summary)
     terminal.show_summary(summary, {"summary": data, "report": page})
-    return 0
+    return 0 if summary.sessions_published == summary.sessions_due else 1
 
 
 def status(options: argparse.Namespace) -> int:
@@ -210,11 +212,12 @@ def kernels(_options: argparse.Namespace) -> int:
 
 def remine_(options: argparse.Namespace) -> int:
     """`alphad remine`: the daemon's child process."""
-    from daemon import inspection
     from daemon.logs import configure_logging
+    from daemon.reminers import carry_out, end_with
 
     configure_logging()
-    return inspection.remine(options.config, options.market, options.job)
+    end_with(options.parent)
+    return carry_out(options.config, options.market, options.job)
 
 
 if __name__ == "__main__":

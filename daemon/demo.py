@@ -23,6 +23,7 @@ from daemon.stages.remine import OnRound
 from daemon.summary import Summary
 from signals.errors import ConfigError
 from signals.grammar import parse
+from storage.lock import StateLock
 
 MARKET = "sim"
 #: Sessions of history the daemon starts from, and sessions it lives through.
@@ -59,18 +60,25 @@ def clear(out: Path) -> None:
     ------
     ConfigError
         When `out` holds files that no demo writes.
+    AlreadyRunningError
+        When a demo is running in it.
     """
-    if not out.exists():
+    if not out.is_dir():
         return
     foreign = sorted({path.name for path in out.iterdir()} - set(LEFT))
     config = out / "alphad.toml"
-    ours = not any(out.iterdir()) or (config.exists() and "[markets.sim" in config.read_text())
+    text = config.read_text() if config.exists() else ""
+    ours = not any(out.iterdir()) or (
+        f"[markets.{MARKET}" in text and 'kind = "parquet"' not in text
+    )
     if foreign or not ours:
         raise ConfigError(
             f"{out} holds {', '.join(foreign) or 'the output of something else'}",
             rule="the demo starts afresh and deletes only what a demo wrote",
             hint="choose another --out",
         )
+    if (out / "state").is_dir():
+        StateLock(out / "state").release()
     for name in LEFT:
         path = out / name
         if path.is_dir():
@@ -162,13 +170,11 @@ def rank_ic_line(summary: Summary, death: date, found: str | None) -> str:
     """Return the published score's RankIC before, during and after."""
     days = np.array(summary.score_curve.sessions, dtype="datetime64[D]")
     values = summary.score_curve.rank_ic
+    mined = {row.id for row in summary.factors if row.origin == "mined"}
     replaced = [
         e.session
         for e in summary.events
-        if e.kind == "live"
-        and e.subject.startswith("m")
-        and found is not None
-        and e.session > found
+        if e.kind == "live" and e.subject in mined and found is not None and e.session > found
     ]
     end = np.datetime64(replaced[0] if replaced else summary.last_session, "D")
     died = np.datetime64(death, "D")

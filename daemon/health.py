@@ -48,12 +48,11 @@ def heartbeat_path(state_dir: Path) -> Path:
     return state_dir / "heartbeat.json"
 
 
-def beat(path: Path, now: datetime, ticked: datetime | None) -> None:
-    """Write the heartbeat: the scheduler is alive, and when the loop last came round."""
+def beat(path: Path, now: datetime, ticked: Mapping[str, datetime]) -> None:
+    """Write the heartbeat: the scheduler is alive, and when each market last came round."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(
-        json.dumps({"at": now.isoformat(), "ticked": ticked.isoformat() if ticked else None})
-    )
+    stamps = {name: when.isoformat() for name, when in ticked.items()}
+    temporary.write_text(json.dumps({"at": now.isoformat(), "ticked": stamps}))
     temporary.replace(path)
 
 
@@ -89,16 +88,18 @@ def assess(context: Context) -> Health:
 
 
 def ages(path: Path, now: datetime) -> tuple[float, float]:
-    """Return the seconds since the last heartbeat and the last tick; infinite without any."""
+    """Return the seconds since the last heartbeat and since the market that is last came round.
+
+    Infinite without a heartbeat, and for one from the future: the clock was set back.
+    """
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stamps = [stored["at"], *stored["ticked"].values()]
+        seconds = [(now - datetime.fromisoformat(stamp)).total_seconds() for stamp in stamps]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return math.inf, math.inf
-
-    def age(text: str | None) -> float:
-        return (now - datetime.fromisoformat(text)).total_seconds() if text else math.inf
-
-    return age(stored.get("at")), age(stored.get("ticked"))
+    known = [math.inf if age < -HEARTBEAT_LIMIT else age for age in seconds]
+    return known[0], max(known[1:], default=0.0)
 
 
 def finite(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Commands that look: they own nothing and change nothing (but `remine`, the daemon's child)."""
+"""Commands that look: they own nothing and change nothing."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from daemon.clock import SystemClock
 from daemon.context import Context, Market, build_context
 from daemon.health import assess
 from daemon.settings import Settings, load_settings
-from daemon.stages.remine import WORKERS, pose, run_job
+from daemon.stages.remine import WORKERS, pose
 from daemon.summary import FactorRow, factor_row
 from daemon.terminal import round_note
 from miner.conclusion import Outcome, conclude
@@ -84,19 +84,27 @@ def status(path: Path | None, *, as_json: bool) -> int:
     if as_json:
         say(found)
         return 0
-    table = Table("market", "published", "status", "id", "at (UTC)", "factors", "open alerts")
+    console = Console()
     for row in found:
-        table.add_row(
-            row["market"],
-            str(row["session"] or "nothing yet"),
-            "; ".join([row["status"] or "–", *row["reasons"]]),
-            str(row["publish_id"] or "–"),
-            str(row["published_at"] or "–")[:16],
-            ", ".join(f"{count} {state}" for state, count in row["factors"].items()) or "–",
-            "\n".join(row["alerts"]) or "none",
-        )
-    Console().print(table)
+        console.print("\n".join(status_lines(row)), highlight=False, soft_wrap=True)
     return 0
+
+
+def status_lines(row: dict[str, Any]) -> list[str]:
+    """Return one market's status as lines."""
+    if row["session"] is None:
+        lines = [f"{row['market']}: nothing published yet"]
+    else:
+        lines = [
+            f"{row['market']}: {row['session']} published as {row['publish_id']}, {row['status']}",
+            f"  at: {row['published_at']:%Y-%m-%d %H:%M} UTC",
+            *(f"  because: {reason}" for reason in row["reasons"]),
+        ]
+    counts = ", ".join(f"{count} {state}" for state, count in row["factors"].items())
+    lines.append(f"  factors: {counts or 'none'}")
+    if row["re_mining"]:
+        lines.append(f"  re-mining: {', '.join(map(str, row['re_mining']))}")
+    return lines + [f"  alert: {message}" for message in row["alerts"] or ["none"]]
 
 
 def market_status(context: Context, market: Market) -> dict[str, Any]:
@@ -130,8 +138,8 @@ def factors(path: Path | None, name: str | None, *, as_json: bool) -> int:
         if as_json:
             say([vars(row) for row in rows])
             continue
-        heads = ("factor", "origin", "state", "verdict", "evidence", "RankIC 250", "expression")
-        table = Table(*heads, title=market.name)
+        heads = ("origin", "state", "verdict", "evidence", "RankIC 250", "expression")
+        table = Table(Column("factor", no_wrap=True), *heads, title=market.name)
         for row in rows:
             table.add_row(
                 row.id,
@@ -304,7 +312,11 @@ def verify(path: Path | None, directory: Path | None, *, as_json: bool) -> int:
     findings: Sequence[integrity.Finding]
     if directory is not None:
         if not directory.is_dir():
-            raise DataError(f"{directory} is no directory", hint="name a published tree")
+            raise DataError(
+                f"{directory} is no directory",
+                rule="a published tree is the directory that holds <market>/v1",
+                hint="name publish_dir of the settings, as in: alphad verify out/published",
+            )
         findings = integrity.verify(directory)
     else:
         context = opened(path)
@@ -320,17 +332,3 @@ def verify(path: Path | None, directory: Path | None, *, as_json: bool) -> int:
             Console().print(f"{finding.market} {finding.path}: {finding.fact}", soft_wrap=True)
         Console().print("whole" if not findings else f"{len(findings)} findings")
     return 1 if findings else 0
-
-
-def remine(path: Path, name: str, job_id: int) -> int:
-    """Carry out one job; the daemon that started us holds the lock."""
-    context = opened(path)
-    market = only(context, name)
-    with context.database.read() as conn:
-        job = jobs.get(conn, market.name, job_id)
-    if job is None:
-        raise DataError(
-            f"{name} has no re-mining {job_id}", rule="a child carries out a stored job"
-        )
-    run_job(context, market, job)
-    return 0

@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from daemon.settings import BookSettings, MonitorSettings
+from daemon.settings import BookSettings, MarketSettings, MonitorSettings
 from signals.decay import (
+    MIN_BASELINE,
     MonitorState,
     Promotion,
     Verdict,
@@ -36,6 +37,8 @@ from signals.panel import FloatArray
 
 #: One-sided 5 % point of the normal law: what a declared factor's baseline has to reach.
 BASELINE_T = 1.645
+#: Sessions beyond its baseline in which a declared factor may lack a RankIC, before it is rejected.
+PATIENCE = 125
 #: A factor whose evidence exceeds its threshold this many times retires without a challenger.
 OVERWHELMING = 100.0
 
@@ -71,7 +74,12 @@ def judge_candidate(
     """
     baseline = rank_ics[np.isfinite(rank_ics)][-monitor.baseline_sessions :]
     if len(baseline) < monitor.baseline_sessions:
-        return None, None
+        finite = np.flatnonzero(np.isfinite(rank_ics))
+        begun = len(rank_ics) - (int(finite[0]) if len(finite) else 0)
+        if begun < monitor.baseline_sessions + PATIENCE:
+            return None, None
+        evidence: dict[str, Any] = {"sessions": begun, "rank_ics": len(baseline)}
+        return Move("rejected", "too few of its RankICs are defined", evidence), None
     estimate = mean_with_interval(baseline, lags=hac_lags(len(baseline), horizon=horizon))
     evidence = {
         "baseline_sessions": len(baseline),
@@ -100,7 +108,19 @@ def judge_challenger(
         Sessions its label is held.
     book : BookSettings
         Bounds of the shadow period.
+
+    Returns
+    -------
+    Move or None, MonitorState or None
+        None while the evidence decides nothing. A validation window of fewer than 60 finite ICs is
+        completed by the first forward ones, which then are not judged.
     """
+    baseline, forward, missing = complete_baseline(baseline, forward)
+    if missing:
+        if len(forward) < book.shadow_max:
+            return None, None
+        evidence: dict[str, Any] = {"forward_sessions": len(forward), "baseline_missing": missing}
+        return Move("rejected", "too few of its RankICs are known to judge it", evidence), None
     state = start_monitor(baseline, horizon=horizon)
     decision, support = judge_shadow(
         forward, state, min_sessions=book.shadow_min, max_sessions=book.shadow_max
@@ -119,6 +139,20 @@ def judge_challenger(
     whole = np.concatenate([baseline, forward])
     move = Move("live", "forward RankIC in shadow bears it out", evidence)
     return move, start_monitor(whole, horizon=horizon)
+
+
+def complete_baseline(
+    baseline: FloatArray, forward: FloatArray
+) -> tuple[FloatArray, FloatArray, int]:
+    """Return baseline and forward ICs, moved to make the baseline whole, and how many it lacks."""
+    missing = MIN_BASELINE - int(np.isfinite(baseline).sum())
+    if missing <= 0:
+        return baseline, forward, 0
+    finite = np.flatnonzero(np.isfinite(forward))[:missing]
+    if len(finite) < missing:
+        return baseline, forward, missing - len(finite)
+    cut = int(finite[-1]) + 1
+    return np.concatenate([baseline, forward[:cut]]), forward[cut:], 0
 
 
 @dataclass(frozen=True)
@@ -188,3 +222,13 @@ def remining_reason(count: BookCount, book: BookSettings) -> str | None:
     if count.decayed:
         return f"{count.decayed} decayed"
     return f"{count.healthy} healthy, {book.min_healthy} wanted"
+
+
+def cooldown(accepted: bool, settings: MarketSettings) -> int:  # noqa: FBT001 - the one fact
+    """Return how many sessions lie between a re-mining and the next.
+
+    After one that accepted nothing half of the validation window has to be new: on the old one the
+    same search finds the same, and each trial on it raises the bar for the next.
+    """
+    pause = settings.book.cooldown_sessions
+    return pause if accepted else max(pause, settings.mining.valid_sessions // 2)

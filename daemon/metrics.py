@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
 
+import numpy as np
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from daemon.context import Context, Market
 from daemon.health import ages, heartbeat_path
 from signals.decay import Verdict
+from signals.errors import DataError
 from storage import alerts, history, jobs, ledger, registry
 from storage.tables import FactorState, JobStatus
 
@@ -78,10 +80,15 @@ def market_families() -> dict[str, GaugeMetricFamily]:
 def fill(context: Context, market: Market, families: dict[str, GaugeMetricFamily]) -> None:
     """Add one market's series."""
     name, now = market.name, context.clock.now()
-    due = market.calendar.last_final(now, market.settings.ingest.finality_minutes)
 
     def add(family: str, value: float, *labels: str) -> None:
         families[family].add_metric([name, *labels], value)
+
+    add("calendar_horizon_days", (market.calendar.horizon - now.date()).days)
+    try:
+        due = market.calendar.last_final(now, market.settings.ingest.finality_minutes)
+    except DataError:  # the calendar has ended: what is left to say is the horizon
+        return
 
     with context.database.read() as conn:
         last = ledger.last_session(conn, name, "publish")
@@ -96,7 +103,6 @@ def fill(context: Context, market: Market, families: dict[str, GaugeMetricFamily
         recent = market.calendar.previous_session(due, 2 * RECENT_SESSIONS)
         ics = history.book_ics(conn, name, from_session=recent)
     add("session_due_timestamp_seconds", midnight(due))
-    add("calendar_horizon_days", (market.calendar.horizon - now.date()).days)
     add("alerts_open", len(open_alerts))
     if last is not None:
         add("publish_last_session_timestamp_seconds", midnight(last))
@@ -112,16 +118,16 @@ def fill(context: Context, market: Market, families: dict[str, GaugeMetricFamily
         add("factors", sum(factor.state == state for factor in factors), state)
     for status in JobStatus:
         add("remine_jobs", sum(job.status == status for job in all_jobs), status)
-    for factor in factors:
-        if factor.state != FactorState.LIVE or factor.id not in monitors:
-            continue
+    live = [f for f in factors if f.state == FactorState.LIVE and f.id in monitors]
+    for factor in live:
         monitor = monitors[factor.id]
         add("factor_evidence_ratio", monitor.evidence / monitor.threshold, factor.id)
         for verdict in Verdict:
             add("factor_verdict", float(monitor.verdict == verdict), factor.id, verdict)
         if factor.id in ics:
             tail = ics[factor.id].rank_ic[-RECENT_SESSIONS:]
-            add("factor_rank_ic", float(tail.mean()), factor.id)
+            if np.isfinite(tail).any():  # a session with too few assets has none
+                add("factor_rank_ic", float(np.nanmean(tail)), factor.id)
 
 
 def midnight(session: date) -> float:

@@ -56,8 +56,13 @@ class Reconciler:
             session = begun or self.first_session or final
         return session if session <= final else None
 
-    def step(self, market: Market) -> bool:
+    def step(self, market: Market, go_on: Callable[[], bool] = lambda: True) -> bool:
         """Do the oldest missing session of a market; return whether there was one.
+
+        Parameters
+        ----------
+        go_on : callable
+            Asked before each stage; False leaves the rest for the next start.
 
         Raises
         ------
@@ -72,16 +77,20 @@ class Reconciler:
             runs = ledger.history(conn, market.name, session=session)
         done = {run.stage for run in runs if run.status == RunStatus.SUCCEEDED}
         for name, perform in STAGES:
+            if not go_on():
+                return False
             if name not in done:
                 perform(self.context, market, session)
         return True
 
-    def tick(self, market: Market, stopping: Callable[[], bool] = lambda: False) -> None:
+    def tick(self, market: Market, go_on: Callable[[], bool] = lambda: True) -> None:
         """Bring a market up to date; a failure is alerted and left for the next tick."""
         try:
-            while not stopping() and self.step(market):
+            while go_on() and self.step(market, go_on):
                 pass
+            self.context.publisher.point(market.name)
         except AlphadError as error:
             raise_alert(self.context, market.name, "stage-failed", "error", str(error))
         else:
-            resolve_alert(self.context, market.name, "stage-failed")
+            for key in ("stage-failed", "unexpected"):
+                resolve_alert(self.context, market.name, key)

@@ -19,7 +19,9 @@ def settings_refusal(exc: ValidationError, root: type[BaseModel], path: Path | N
     error = exc.errors()[0]
     loc = [str(part) for part in error["loc"] if part != "[key]"]
     name = ".".join(loc) or "settings"
-    source = f" ({path} or the environment)" if path is not None else " (environment or command line)"
+    source = (
+        f" ({path} or the environment)" if path is not None else " (environment or command line)"
+    )
     more = f"; {exc.error_count() - 1} more after it" if exc.error_count() > 1 else ""
     if error["type"] == "extra_forbidden":
         known = _known_keys(root, loc[:-1])

@@ -13,9 +13,11 @@ from daemon.clock import ReplayClock
 from daemon.context import Context, Market, open_context
 from daemon.reconcile import Reconciler
 from daemon.recovery import recover
+from daemon.reminers import InlineReminer
 from daemon.report import Truth, render_report
 from daemon.settings import Settings, build_settings
-from daemon.stages.remine import InlineReminer, OnRound
+from daemon.stages.book import check_inputs
+from daemon.stages.remine import OnRound
 from daemon.summary import Summary, summarise
 from signals.errors import ConfigError
 from storage import ledger
@@ -46,7 +48,11 @@ def replay_settings(
         When the market is not known by name and no calendar is given, or a file is missing.
     """
     of = base.market(market) if base is not None else None
-    known = of.calendar if of is not None else KNOWN_MARKETS.get(market)
+    known = KNOWN_MARKETS.get(market)
+    if of is not None and (known is None or "calendar" in of.model_fields_set):
+        known = of.calendar
+    if membership is None and of is not None:
+        membership = of.membership
     if calendar is None and known is None:
         raise ConfigError(
             f"the calendar of market {market!r} is not known",
@@ -55,10 +61,14 @@ def replay_settings(
         )
     for path in filter(None, (bars, membership)):
         if not path.exists():
-            raise ConfigError(f"{path} does not exist", rule="a replay reads bars from disk")
+            raise ConfigError(
+                f"{path} does not exist",
+                rule="a replay reads bars and constituents from disk",
+                hint="correct the path",
+            )
     stated = {"seed_book": market if market in KNOWN_MARKETS else "us"}
     if of is not None:
-        stated = of.model_dump(exclude_unset=True)
+        stated |= of.model_dump(exclude_unset=True)
     changed = {
         **stated,
         "calendar": calendar or known,
@@ -90,7 +100,9 @@ def run_replay(
     Raises
     ------
     ConfigError
-        When the span holds no session.
+        When the span holds no session, or does not go on from what is there.
+    ExpressionError, MembershipError
+        When the seed book or the constituents cannot be used.
     """
     clock = ReplayClock(datetime(1990, 1, 1, tzinfo=UTC))
     with open_context(settings, clock) as context:
@@ -102,8 +114,31 @@ def run_replay(
                 rule="a replay needs at least one session",
                 hint="widen --from and --to",
             )
+        check_inputs(of)
+        check_start(context, of, sessions[0])
         drive(context, of, sessions, clock, on_session, on_round)
         return summarise(context, market, sessions)
+
+
+def check_start(context: Context, market: Market, first: date) -> None:
+    """Refuse a span that would leave sessions before or between what is published unpublished.
+
+    Raises
+    ------
+    ConfigError
+        When `first` lies before the first session there is, or after the next one.
+    """
+    with context.database.read() as conn:
+        begun = ledger.first_session(conn, market.name, "ingest")
+        last = ledger.last_session(conn, market.name, "publish")
+    following = market.calendar.next_session(last) if last is not None else begun
+    if begun is not None and following is not None and not begun <= first <= following:
+        raise ConfigError(
+            f"the replay in {context.settings.state_dir.parent} began at {begun} and stands at "
+            f"{last or begun}; --from {first} would leave a gap",
+            rule="a replay publishes every session of its span, in order",
+            hint=f"give --from {begun}, or another --out",
+        )
 
 
 def drive(
@@ -116,8 +151,8 @@ def drive(
 ) -> None:
     """Move the clock to each session's finality and let the reconcile loop do what is due."""
     with context.database.read() as conn:
-        done = ledger.last_session(conn, market.name, "publish")
-    left = [session for session in sessions if done is None or session >= done]
+        newest = ledger.history(conn, market.name, limit=1)
+    left = [session for session in sessions if not newest or session >= newest[0].session]
     reconciler = Reconciler(context, InlineReminer(context, on_round), first_session=sessions[0])
     minutes = market.settings.ingest.finality_minutes
     for number, session in enumerate(left, start=len(sessions) - len(left) + 1):
@@ -132,6 +167,8 @@ def drive(
 def claim_directory(out: Path, settings: Settings) -> None:
     """Write the settings beside the output, or check that they are those of the output there.
 
+    What has been ingested stays as it was ingested: a file of bars may be corrected in between.
+
     Raises
     ------
     ConfigError
@@ -140,8 +177,13 @@ def claim_directory(out: Path, settings: Settings) -> None:
     path = out / "alphad.toml"
     # a TOML file has no null: what is None is what the settings default to
     wanted = tomli_w.dumps(json.loads(settings.model_dump_json(exclude_defaults=True)))
+    if out.exists() and not out.is_dir():
+        raise ConfigError(
+            f"{out} is a file",
+            rule="state and output are written into a directory",
+            hint="choose another --out",
+        )
     if not path.exists():
-        out.mkdir(parents=True, exist_ok=True)
         write_atomic(path, wanted.encode())
     elif path.read_text(encoding="utf-8") != wanted:
         raise ConfigError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import jinja2
@@ -15,8 +15,10 @@ from signals.panel import FloatArray
 
 #: Sessions of the trailing mean that the curves show; one session's RankIC is mostly noise.
 SMOOTHING = 60
-#: Colour-blind safe (Okabe and Ito).
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#888888")
+#: Evidence over threshold below this is drawn as this: nothing speaks for decay.
+LEAST_EVIDENCE = 1e-3
+#: Colour-blind safe (Okabe and Ito); a second round is dashed.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,11 @@ def build_figure(summary: Summary, truths: Sequence[Truth] = ()) -> go.Figure:
             "evidence of decay / threshold (alarm at 1)",
         ),
     )
-    add_curve(figure, summary.score_curve, "published score", "#000000", width=3)
+    add_curve(figure, summary.score_curve, {"color": "#000000", "width": 3})
     for number, factor in enumerate(summary.curves):
-        add_curve(figure, factor, factor.name, COLOURS[number % len(COLOURS)], width=1.5)
+        again, place = divmod(number, len(COLOURS))
+        dash = ("solid", "dash", "dashdot")[again % 3]
+        add_curve(figure, factor, {"color": COLOURS[place], "width": 1.5, "dash": dash})
     for truth in truths:
         figure.add_trace(
             go.Scatter(
@@ -87,12 +91,15 @@ def build_figure(summary: Summary, truths: Sequence[Truth] = ()) -> go.Figure:
     return figure
 
 
-def add_curve(figure: go.Figure, curve: Curve, name: str, colour: str, width: float) -> None:
+def add_curve(figure: go.Figure, curve: Curve, line: Mapping[str, str | float]) -> None:
     """Draw one RankIC curve, and its evidence where it has any."""
-    line = {"color": colour, "width": width}
     figure.add_trace(
         go.Scatter(
-            x=list(curve.sessions), y=trailing_mean(curve.rank_ic).tolist(), name=name, line=line
+            x=list(curve.sessions),
+            y=trailing_mean(curve.rank_ic).tolist(),
+            name=curve.name,
+            legendgroup=curve.name,
+            line=line,
         ),
         row=1,
         col=1,
@@ -101,9 +108,10 @@ def add_curve(figure: go.Figure, curve: Curve, name: str, colour: str, width: fl
         figure.add_trace(
             go.Scatter(
                 x=list(curve.evidence_sessions),
-                y=np.maximum(curve.evidence_ratio, 1e-3).tolist(),
-                name=name,
-                line={"color": colour, "width": 1},
+                y=np.maximum(curve.evidence_ratio, LEAST_EVIDENCE).tolist(),
+                name=curve.name,
+                legendgroup=curve.name,
+                line={**line, "width": 1},
                 showlegend=False,
             ),
             row=2,

@@ -132,7 +132,8 @@ class BookSettings(Group):
     """The factors alive in a market."""
 
     min_healthy: Positive = Field(
-        default=1, description="fewest healthy factors, below which a publication is `degraded`"
+        default=1,
+        description="fewest healthy factors; below it the book is re-mined and `degraded`",
     )
     max_live: Positive = Field(default=12, description="most live factors")
     shadow_min: Positive = Field(
@@ -141,7 +142,9 @@ class BookSettings(Group):
     shadow_max: Positive = Field(
         default=250, description="most sessions a factor stays in `shadow`"
     )
-    cooldown_sessions: int = Field(default=42, ge=0, description="sessions between two re-minings")
+    cooldown_sessions: int = Field(
+        default=42, ge=0, description="fewest sessions between two re-minings"
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -377,9 +380,13 @@ def config_hash(settings: Settings | MarketSettings) -> str:
 
 
 def _relevant(market: MarketSettings) -> dict[str, Any]:
-    return market.model_dump(
+    stated = market.model_dump(
         mode="json", exclude={"membership": True, "feed": {"path"}, "mining": {"deadline_seconds"}}
     )
+    book = Path(market.seed_book)
+    if book.is_file():  # what it says counts, not where it lies
+        stated["seed_book"] = hashlib.sha256(book.read_bytes()).hexdigest()
+    return stated
 
 
 def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:

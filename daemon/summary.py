@@ -17,8 +17,6 @@ from storage.tables import Factor, FactorEvent, MonitorRecord, RemineJob, Verdic
 
 #: Sessions of the mean RankIC in the table of factors.
 RECENT_SESSIONS = 250
-#: Events that are drawn into the picture; the others stand in the table only.
-MARKED = {"live", "retired", "decayed", "healthy"}
 
 
 @dataclass(frozen=True)
@@ -57,11 +55,8 @@ class Event:
     kind: str
     text: str
     why: str
-
-    @property
-    def marked(self) -> bool:
-        """Whether it is drawn into the picture."""
-        return self.kind in MARKED and self.why != "declared"
+    #: Whether it is drawn into the picture; the others stand in the table only.
+    marked: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,7 +150,7 @@ def summarise(context: Context, market: str, sessions: Sequence[date]) -> Summar
         version=context.code["version"],
         years=by_year(score, status, context.markets[market].settings.label.horizon),
         factors=[factor_row(f, ics.get(f.id), monitors.get(f.id)) for f in factors],
-        events=all_events(moves, verdicts, all_jobs),
+        events=all_events(moves, verdicts, all_jobs, factors),
         jobs=[job_row(job, factors) for job in all_jobs],
         score_curve=Curve("published score", text(score.sessions), score.rank_ic, [], np.empty(0)),
         curves=[
@@ -219,16 +214,21 @@ def factor_row(
 
 
 def all_events(
-    moves: Sequence[FactorEvent], verdicts: Sequence[VerdictEvent], opened: Sequence[RemineJob]
+    moves: Sequence[FactorEvent],
+    verdicts: Sequence[VerdictEvent],
+    opened: Sequence[RemineJob],
+    factors: Sequence[Factor],
 ) -> list[Event]:
     """Return everything that happened, in order of session."""
+    mined = {factor.id for factor in factors if factor.origin == "mined"}
     events = [
         Event(
             session=move.session.isoformat(),
             subject=move.factor,
             kind=move.to_state,
-            text=f"becomes {move.to_state}" if move.from_state else "declared",
+            text=f"becomes {move.to_state}",
             why=move.rule,
+            marked=move.to_state == "retired" or (move.to_state == "live" and move.factor in mined),
         )
         for move in moves
         if move.from_state is not None
@@ -239,9 +239,10 @@ def all_events(
             subject=verdict.factor,
             kind=verdict.to_verdict,
             text=verdict.to_verdict
-            if verdict.from_verdict != "decayed"
+            if (verdict.from_verdict, verdict.to_verdict) != ("decayed", "healthy")
             else f"recovered: {verdict.to_verdict}",
             why=(verdict.evidence or {}).get("reason", ""),
+            marked="decayed" in {verdict.from_verdict, verdict.to_verdict},
         )
         for verdict in verdicts
     ]

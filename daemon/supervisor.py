@@ -5,42 +5,41 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from pathlib import Path
+from datetime import datetime
 from time import monotonic
 from typing import Any
 
 import structlog
 import tomli_w
+from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.memory import MemoryJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from daemon.alerts import raise_alert, resolve_alert
+from daemon.alerts import raise_alert
 from daemon.clock import SystemClock
-from daemon.context import Context, Market, open_context
-from daemon.health import HEARTBEAT_LIMIT, ages, assess, beat, heartbeat_path
+from daemon.context import Context, open_context
+from daemon.health import HEARTBEAT_LIMIT, assess, beat, heartbeat_path
 from daemon.metrics import build_registry
 from daemon.reconcile import Reconciler
 from daemon.recovery import recover
+from daemon.reminers import ChildReminer
 from daemon.settings import Settings
-from daemon.stages.remine import open_jobs
+from daemon.stages.book import check_inputs
 from daemon.web import WebServer, build_app
-from signals.errors import StorageError
-from storage import jobs
+from signals.errors import AlphadError, StorageError
 from storage.files import write_atomic
-from storage.tables import JobStatus, RemineJob
 
 log = structlog.get_logger()
 
 #: Seconds between two heartbeats.
 HEARTBEAT_SECONDS = 10
-#: Seconds a stopping daemon gives its children.
-GRACE_SECONDS = 10.0
+#: Seconds a stopping daemon gives its running stages.
+GRACE_SECONDS = 30.0
+#: A wall clock that moves so far against the monotonic one was set.
+CLOCK_STEP_SECONDS = 30.0
 
 
 class GuardedScheduler(BackgroundScheduler):  # type: ignore[misc]
@@ -59,110 +58,44 @@ class GuardedScheduler(BackgroundScheduler):  # type: ignore[misc]
 
 
 @dataclass
-class Child:
-    """A running re-mining."""
-
-    job: RemineJob
-    process: subprocess.Popen[bytes]
-    started: float
-
-
-@dataclass
-class ChildReminer:
-    """Carries jobs out in a killable child process each; a fresh interpreter, never a fork."""
-
-    context: Context
-    settings_path: Path
-    children: dict[str, Child] = field(default_factory=dict)
-
-    def tend(self, market: Market, session: date | None) -> None:  # noqa: ARG002
-        """Look after the market's child; start one for the oldest open job."""
-        child = self.children.get(market.name)
-        if child is not None:
-            code = child.process.poll()
-            if code is None:
-                self.check_deadline(market, child)
-                return
-            del self.children[market.name]
-            if code != 0:
-                self.end(market, child.job, JobStatus.FAILED, f"exit code {code}")
-                return
-            resolve_alert(self.context, market.name, "remining")
-        for job in open_jobs(self.context, market)[:1]:
-            self.children[market.name] = self.start(market, job)
-
-    def start(self, market: Market, job: RemineJob) -> Child:
-        """Start the child that carries out `job`."""
-        command = [
-            sys.executable,
-            "-m",
-            "daemon.cli",
-            "remine",
-            "--config",
-            str(self.settings_path),
-        ]
-        command += ["--market", market.name, "--job", str(job.id)]
-        environment = {k: v for k, v in os.environ.items() if not k.upper().startswith("ALPHAD_")}
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL
-        )
-        log.info("re-mining started", market=market.name, job=job.id, pid=process.pid)
-        return Child(job, process, monotonic())
-
-    def check_deadline(self, market: Market, child: Child) -> None:
-        """Stop a child that has used up its wall clock."""
-        limit = market.settings.mining.deadline_seconds
-        if monotonic() - child.started <= limit:
-            return
-        self.kill(child)
-        del self.children[market.name]
-        self.end(market, child.job, JobStatus.STOPPED, f"deadline of {limit} s reached")
-
-    def end(self, market: Market, job: RemineJob, status: JobStatus, why: str) -> None:
-        """Record a job that did not come to its end; publishing is not touched by it."""
-        message = f"re-mining {job.id} {status.value}: {why}. Signals go on from the present book."
-        with self.context.database.transaction() as conn:
-            current = jobs.get(conn, market.name, job.id)
-            if current is not None and current.status in jobs.OPEN:
-                jobs.finish(conn, current, status, self.context.clock.now(), result={"why": why})
-        raise_alert(self.context, market.name, "remining", "warning", message)
-
-    def kill(self, child: Child) -> None:
-        """End a child and whatever it has started."""
-        try:
-            os.killpg(child.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        child.process.wait(timeout=GRACE_SECONDS)
-
-    def stop(self) -> None:
-        """End every child; their jobs go on from the last round after the next start."""
-        for child in self.children.values():
-            self.kill(child)
-
-
-@dataclass
 class Daemon:
     """What the scheduler calls."""
 
     context: Context
     reconciler: Reconciler
     stopping: threading.Event
-    ticked: dict[str, datetime] = field(default_factory=dict)
+    #: When each market last came round.
+    ticked: dict[str, datetime]
+    #: When the scheduler last beat, on the monotonic clock: no clock step can move it.
+    beaten: float = field(default_factory=monotonic)
 
     def tick(self, name: str) -> None:
         """Reconcile one market; markets tick apart, so that none waits for another."""
-        if self.stopping.is_set():
-            return
-        self.reconciler.tick(self.context.markets[name], self.stopping.is_set)
-        self.ticked[name] = self.context.clock.now()
+
+        def go_on() -> bool:
+            self.ticked[name] = self.context.clock.now()
+            return not self.stopping.is_set()
+
+        self.reconciler.tick(self.context.markets[name], go_on)
+        go_on()
 
     def heartbeat(self) -> None:
-        """Show that the scheduler is alive, and when the market that is last came round."""
-        ticked = None
-        if len(self.ticked) == len(self.context.markets):
-            ticked = min(self.ticked.values(), default=self.context.clock.now())
-        beat(heartbeat_path(self.context.settings.state_dir), self.context.clock.now(), ticked)
+        """Show that the scheduler is alive, and when each market last came round."""
+        self.beaten = monotonic()
+        path = heartbeat_path(self.context.settings.state_dir)
+        try:
+            beat(path, self.context.clock.now(), self.ticked)
+        except OSError as error:
+            log.error("the heartbeat cannot be written", path=str(path), error=str(error))
+
+    def failed(self, event: JobExecutionEvent) -> None:
+        """Tell of an error nobody foresaw; the market is tried again with the next tick."""
+        _, _, name = event.job_id.partition(":")
+        message = f"{event.job_id} failed unexpectedly: {event.exception!r}\n{event.traceback}"
+        if name:
+            raise_alert(self.context, name, "unexpected", "error", message)
+        else:
+            log.error(message)
 
 
 def run(settings: Settings) -> int:
@@ -170,12 +103,14 @@ def run(settings: Settings) -> int:
 
     Raises
     ------
-    ConfigError, AlreadyRunningError, StorageError
+    ConfigError, ExpressionError, MembershipError, AlreadyRunningError, StorageError
         When the daemon cannot start.
     """
     clock = SystemClock()
     stopping = threading.Event()
     with open_context(settings, clock) as context:
+        for market in context.markets.values():
+            check_inputs(market)
         recover(context)
         path = settings.state_dir / "effective.toml"
         write_atomic(
@@ -183,7 +118,8 @@ def run(settings: Settings) -> int:
             tomli_w.dumps(json.loads(settings.model_dump_json(exclude_defaults=True))).encode(),
         )
         reminer = ChildReminer(context, path)
-        daemon = Daemon(context, Reconciler(context, reminer), stopping)
+        started = {name: clock.now() for name in settings.markets}
+        daemon = Daemon(context, Reconciler(context, reminer), stopping, started)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopping.set())
         web = WebServer(build_app(build_registry(context), lambda: assess(context)), settings.web)
@@ -198,9 +134,24 @@ def run(settings: Settings) -> int:
         try:
             return supervise(daemon, scheduler, stopping)
         finally:
-            scheduler.shutdown(wait=False)
+            stopping.set()
             reminer.stop()
+            shut_down(scheduler)
             web.stop()
+
+
+def shut_down(scheduler: GuardedScheduler) -> None:
+    """Wait until the running stages have ended: the state is ours until then.
+
+    One that does not end is left undone by leaving at once, lock and all; the next start takes it
+    up where the ledger stands.
+    """
+    ending = threading.Thread(target=scheduler.shutdown, daemon=True)
+    ending.start()
+    ending.join(GRACE_SECONDS)
+    if ending.is_alive():
+        log.error("a stage does not end: leaving without it")
+        os._exit(StorageError.exit_code)
 
 
 def build_scheduler(daemon: Daemon, settings: Settings) -> GuardedScheduler:
@@ -211,6 +162,7 @@ def build_scheduler(daemon: Daemon, settings: Settings) -> GuardedScheduler:
         executors={"default": ThreadPoolExecutor(1 + len(settings.markets))},
         job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
     )
+    scheduler.add_listener(daemon.failed, EVENT_JOB_ERROR)
     now = daemon.context.clock.now()
     scheduler.add_job(
         daemon.heartbeat, "interval", seconds=HEARTBEAT_SECONDS, id="heartbeat", next_run_time=now
@@ -229,14 +181,24 @@ def build_scheduler(daemon: Daemon, settings: Settings) -> GuardedScheduler:
 
 def supervise(daemon: Daemon, scheduler: GuardedScheduler, stopping: threading.Event) -> int:
     """Wait for the stop signal; leave with an error when the scheduler no longer beats."""
-    path = heartbeat_path(daemon.context.settings.state_dir)
-    started = monotonic()
+    clock = daemon.context.clock
+    offset = clock.now().timestamp() - monotonic()
     while not stopping.wait(1.0):
-        age, _ = ages(path, daemon.context.clock.now())
-        young = monotonic() - started < HEARTBEAT_LIMIT
+        moved = clock.now().timestamp() - monotonic() - offset
+        if abs(moved) > CLOCK_STEP_SECONDS:
+            log.warning("the clock was set", seconds=round(moved))
+            offset += moved
+            reschedule(scheduler, clock.now())
         dead = not scheduler._thread.is_alive()  # noqa: SLF001 - `running` stays True when it dies
-        if dead or (age > HEARTBEAT_LIMIT and not young):
+        if dead or monotonic() - daemon.beaten > HEARTBEAT_LIMIT:
             log.error("the scheduler is dead: leaving, so that the service manager restarts us")
-            return StorageError.exit_code
+            return AlphadError.exit_code
     log.info("stopping")
     return 0
+
+
+def reschedule(scheduler: GuardedScheduler, now: datetime) -> None:
+    """Let every job run now: their next times were meant for another clock."""
+    for job in scheduler.get_jobs():
+        job.modify(next_run_time=now)
+    scheduler.wakeup()

@@ -146,7 +146,8 @@ def statuses(summary: Summary) -> str:
 
 def show_factors(console: Console, summary: Summary) -> None:
     """Print the factors as they stand."""
-    table = Table("factor", "state", "verdict", "evidence", "RankIC 250", "expression")
+    table = Table("factor", "state", "verdict", "evidence", "RankIC 250")
+    table.add_column("expression", no_wrap=True, overflow="ellipsis")
     for row in summary.factors:
         evidence = "–" if row.evidence is None else f"{row.evidence:.3g} / {row.threshold:.0f}"
         table.add_row(

@@ -47,14 +47,6 @@ def replaced(expression: Expression, path: Path, new: Expression) -> Expression:
     return call(expression.op, *args)
 
 
-def _is_number(expression: Expression, path: Path) -> bool:
-    """Return whether the node at `path` is a window or another parameter, not a series."""
-    node: Expression = expression
-    for number in path:
-        node = node.args[number]
-    return isinstance(node, Constant)
-
-
 def change_window(expression: Expression, words: Vocabulary, rng: Generator) -> Expression:
     """Move one window to a neighbour on its ladder."""
     places = [

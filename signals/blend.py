@@ -34,7 +34,7 @@ class Blend:
     score : ndarray of shape (n_assets,)
         Mean 0 and standard deviation 1 over the assets that have one, NaN elsewhere.
     fallback : bool
-        No factor earned a weight, so all got the same.
+        No factor earned a weight, so all got that of their multiplier.
     """
 
     weights: FloatArray
@@ -206,6 +206,9 @@ def blend(
         raw = raw * multiplier
     total = math.fsum(raw)
     fallback = not equal and total <= 0
+    if fallback:
+        raw = multiplier.astype(np.float64)  # what the verdicts say still holds
+        total = math.fsum(raw)
     weights = raw / total if total > 0 else np.full(n_factors, 1 / max(n_factors, 1))
     return Blend(weights, shrunk, _score(exposures, weights), fallback)
 

@@ -252,7 +252,11 @@ def _check(p: Publication) -> None:
     ]
     if not any(wrong for wrong, _, _ in broken):
         broken += [
-            (p.valid_until <= p.as_of, f"valid until {p.valid_until}", "valid_until after as_of"),
+            (
+                p.valid_until.date() < p.session,
+                f"valid until {p.valid_until}",
+                "valid_until is not before the session",
+            ),
             (
                 p.status is not Status.FINAL and not p.reasons,
                 f"status {p.status} without a reason",

@@ -20,9 +20,22 @@ def raise_alert(
     now: datetime,
     session: date | None = None,
 ) -> bool:
-    """Open an alert; return False when one with this key is open already (it keeps its text)."""
-    if any(alert.key == key for alert in open_alerts(connection, market)):
-        return False
+    """Open an alert, or let an open one with this key say what is true now.
+
+    Returns
+    -------
+    bool
+        False when it is open already with the same message.
+    """
+    known = [alert for alert in open_alerts(connection, market) if alert.key == key]
+    if known:
+        if known[0].message == message:
+            return False
+        connection.execute(
+            update(_ALERTS).where(_ALERTS.c.number == known[0].number),
+            {"message": message, "severity": severity, "session": session},
+        )
+        return True
     connection.execute(
         insert(_ALERTS),
         {

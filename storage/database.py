@@ -143,6 +143,7 @@ class Database:
         except OperationalError as exc:
             raise StorageError(
                 f"database {self.name}: {exc.orig}",
+                rule="a transaction is kept whole or not at all",
                 hint="check that the server runs, or free the disk, or end what holds the lock",
                 retryable=True,
             ) from exc

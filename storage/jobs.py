@@ -99,6 +99,7 @@ def finish(
     """
     values: dict[str, Any] = {
         "status": JobStatus(status).value,
+        "checkpoint": None,  # as large as all that was tried, and of no more use
         "finished_at": now,
         "result": None if result is None else {**result},
         "joined_session": joined_session,

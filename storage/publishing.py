@@ -166,7 +166,7 @@ class Publisher:
         else:
             write_directory(reservation.path, files, last=SUCCESS)
         published = self._mark(reservation, files[MANIFEST], manifest, now, mark)
-        self._point(reservation.market)
+        self.point(reservation.market)
         return published
 
     def recover(self, market: str, now: datetime, mark: Mark | None = None) -> Recovery:
@@ -182,22 +182,40 @@ class Publisher:
         adopted = []
         with self.database.read() as connection:
             reserved = publications(connection, market, status=_RESERVED)
-        for row in reserved:
-            reservation = self._reservation(row)
-            if not reservation.path.exists():
-                continue
-            try:
-                data = self._verified(row)
-                manifest = json.loads(data)
-                self._check_identity(reservation, manifest)
-            except IntegrityError:
-                with disk_errors(f"sweeping {reservation.path}"):
-                    remove(reservation.path)
+        for reservation in map(self._reservation, reserved):
+            was_there = reservation.path.exists()
+            row = self.adopt(reservation, now, mark)
+            if row is not None:
+                adopted.append(row)
+            elif was_there:
                 swept.append(reservation.path)
-                continue
-            adopted.append(self._mark(reservation, data, manifest, now, mark))
-        target, changed = self._point(market)
+        target, changed = self.point(market)
         return Recovery(tuple(adopted), tuple(swept), target, changed)
+
+    def adopt(
+        self, reservation: Reservation, now: datetime, mark: Mark | None = None
+    ) -> PublicationRecord | None:
+        """Let a folder that was renamed but not marked count, if it is whole; remove it if not.
+
+        Returns
+        -------
+        PublicationRecord or None
+            None where there is no such folder, or none that is whole.
+        """
+        if not reservation.path.exists():
+            return None
+        broken = damage(reservation.path)
+        if not broken:
+            data = (reservation.path / MANIFEST).read_bytes()
+            manifest = json.loads(data)
+            try:
+                self._check_identity(reservation, manifest)
+                return self._mark(reservation, data, manifest, now, mark)
+            except IntegrityError as exc:
+                broken = exc.fact
+        with disk_errors(f"sweeping {reservation.path}"):
+            remove(reservation.path)
+        return None
 
     def directory(self, row: PublicationRecord) -> Path:
         """Return the folder of a publication."""
@@ -261,7 +279,7 @@ class Publisher:
                 mark(connection, published)
         return published
 
-    def _point(self, market: str) -> tuple[PublicationRecord | None, bool]:
+    def point(self, market: str) -> tuple[PublicationRecord | None, bool]:
         """Let `latest.json` name the newest session's newest publication that is whole."""
         pointer = self._home(market) / POINTER
         try:

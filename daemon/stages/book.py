@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,11 +13,12 @@ from sqlalchemy import Connection
 from daemon.context import Context, Market
 from miner.books import Seed, parse_book, seed_book, seed_books
 from signals.decay import MonitorState, Verdict
-from signals.errors import ConfigError
-from signals.expression import Expression
+from signals.errors import ConfigError, ExpressionError
+from signals.expression import Expression, fields
 from signals.grammar import parse
 from signals.panel import Panel
 from storage import history, membership, registry
+from storage.assembly import FIELDS
 from storage.tables import FactorState
 
 
@@ -69,18 +70,55 @@ def declared_factors(market: Market) -> tuple[Seed, ...]:
     ------
     ConfigError
         When it is neither, or the file holds no book.
+    ExpressionError
+        When a factor of the file is no valid expression.
     """
     name = market.settings.seed_book
     if name in seed_books():
         return seed_book(name)
     try:
-        return parse_book(Path(name).read_text(encoding="utf-8"))
-    except OSError as exc:
+        book = parse_book(Path(name).read_text(encoding="utf-8"))
+        check_fields(book)
+    except ExpressionError as exc:
+        raise ExpressionError(
+            f"seed book {name}: {exc.fact}", rule=exc.rule, hint=exc.hint
+        ) from exc
+    except ConfigError as exc:
+        raise ConfigError(f"{name}: {exc.fact}", rule=exc.rule, hint=exc.hint) from exc
+    except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(
             f"seed_book {name!r} is no packaged book, and no file that can be read",
             rule=f"packaged are {', '.join(seed_books())}",
             hint="name one of them, or the path of a TOML file with a table [factors.<id>] each",
         ) from exc
+    return book
+
+
+def check_fields(book: Iterable[Seed]) -> None:
+    """Raise an ExpressionError for the first factor that speaks of a field bars do not have."""
+    for seed in book:
+        unknown = sorted(set(fields(seed.expression)) - set(FIELDS))
+        if unknown:
+            raise ExpressionError(
+                f"factor {seed.id} uses the field ${unknown[0]}",
+                rule=f"bars have {', '.join(f'${name}' for name in FIELDS)}",
+                hint="use one of them, or remove the factor",
+            )
+
+
+def check_inputs(market: Market) -> None:
+    """Read what else the settings name, so that a broken file stops the start and not a session.
+
+    Raises
+    ------
+    ConfigError, ExpressionError
+        The seed book.
+    MembershipError
+        The constituents.
+    """
+    declared_factors(market)
+    if market.settings.membership is not None:
+        membership.read_membership(market.settings.membership)
 
 
 def seed_factors(declared: Iterable[Seed]) -> list[Factor]:
@@ -99,9 +137,12 @@ def seed_factors(declared: Iterable[Seed]) -> list[Factor]:
     ]
 
 
-def stored_panel(context: Context, market: Market, session: date) -> Panel:
-    """Return the bars up to `session`, as known now; the universe is not applied yet."""
-    return context.bars.panel(market.name, as_of=context.clock.now(), last_session=session)
+def stored_panel(
+    context: Context, market: Market, session: date, as_of: datetime | None = None
+) -> Panel:
+    """Return the bars up to `session` as known at `as_of` (now); membership is not applied yet."""
+    known = as_of or context.clock.now()
+    return context.bars.panel(market.name, as_of=known, last_session=session)
 
 
 def tail_with_universe(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -12,15 +12,19 @@ from sqlalchemy import Connection
 
 from daemon.context import Context, Market
 from daemon.feeds.protocol import Request
-from daemon.settings import config_hash
+from daemon.settings import IngestSettings, config_hash
 from daemon.stages.stage import Result, fingerprint, perform
 from daemon.validation import Checked, check_bars
-from storage import membership
+from signals.panel import BASE_FIELDS, Panel
+from storage import ledger, membership
 from storage.bars import last_vintage
+from storage.files import disk_errors, sha256_of
 from storage.tables import Vintage
 
 #: An asset with a bar in one of so many last sessions is expected to have one again.
 EXPECTED_SESSIONS = 10
+#: Share of bars that repeat the session before above which the feed is stale; by chance none does.
+MAX_REPEATED = 0.05
 #: Broken rows named in the ledger; all of them are counted.
 NAMED_ROWS = 20
 
@@ -36,19 +40,23 @@ def compute(context: Context, market: Market, session: date) -> Result:
     with context.database.read() as conn:
         stored = last_vintage(conn, market.name)
     vintages: list[Vintage] = []
-    members = None
-    if stored is None and market.settings.membership is not None:
-        members = membership.read_membership(market.settings.membership)
     detail: dict[str, Any] = {}
+    members = changed_members(context, market, detail)
     if stored is None:
         vintages += backfill(context, market, session, detail)
-    checked = fetch(market, [session], expected_assets(context, market, session, stored))
+        before = None
+    else:
+        last = market.calendar.previous_session(session)
+        panel = context.bars.panel(market.name, as_of=context.clock.now(), last_session=last)
+        before = panel.rows(panel.n_sessions - EXPECTED_SESSIONS, panel.n_sessions)
+    checked = fetch(market, [session], expected_assets(context, market, session, before))
     vintages.append(keep(context, market, checked, cause="session", reconstructed=False))
     detail |= {
         "source": market.feed.name,
         "reconstructed": market.feed.reconstructed,
         "bars": checked.table.num_rows,
         "coverage": checked.coverage.get(session),
+        "repeated": repeated_share(checked.table, before),
         "quarantined": len(checked.quarantined),
         "broken": [f"{row.asset}: {row.rule}" for row in checked.quarantined[:NAMED_ROWS]],
         "warnings": list(checked.warnings),
@@ -109,16 +117,59 @@ def keep(
 
 
 def expected_assets(
-    context: Context, market: Market, session: date, stored: Vintage | None
+    context: Context, market: Market, session: date, before: Panel | None
 ) -> set[str] | None:
-    """Return the members that had a bar lately; None before there is any history."""
-    if stored is None:
+    """Return the members that had a bar in the sessions before; None without any history."""
+    if before is None:
         return None
-    last = market.calendar.previous_session(session)
-    panel = context.bars.panel(market.name, as_of=context.clock.now(), last_session=last)
-    tail = panel.rows(panel.n_sessions - EXPECTED_SESSIONS, panel.n_sessions)
-    lately = tail.universe.any(axis=0)
+    lately = before.universe.any(axis=0)
     day = np.array([session], dtype="datetime64[D]")
     with context.database.read() as conn:
-        lately = lately & membership.universe(conn, market.name, day, panel.assets)[0]
-    return {asset for asset, there in zip(panel.assets, lately, strict=True) if there}
+        lately = lately & membership.universe(conn, market.name, day, before.assets)[0]
+    return {asset for asset, there in zip(before.assets, lately, strict=True) if there}
+
+
+def changed_members(
+    context: Context, market: Market, detail: dict[str, Any]
+) -> Sequence[membership.Spell] | None:
+    """Return the spells of the membership file if it is not the one of the session before."""
+    path = market.settings.membership
+    if path is None:
+        return None
+    with disk_errors(f"reading {path}"):
+        detail["membership_sha256"] = sha256_of(path)
+    with context.database.read() as conn:
+        last = ledger.last_session(conn, market.name, "ingest")
+        run = ledger.latest(conn, market.name, last, "ingest") if last is not None else None
+    known = (run.detail or {}).get("membership_sha256") if run is not None else None
+    return None if known == detail["membership_sha256"] else membership.read_membership(path)
+
+
+def repeated_share(table: Any, before: Panel | None) -> float | None:
+    """Return the share of traded assets whose volume and shape of the bar repeat the last ones.
+
+    The shape is high/close, low/close and open/close, which no adjustment factor changes.
+    """
+    if before is None or not before.n_sessions:
+        return None
+    column = {asset: number for number, asset in enumerate(before.assets)}
+    rows = [column.get(asset, -1) for asset in table.column("asset").to_pylist()]
+    at = np.array(rows, dtype=np.int64)
+    now = {name: np.asarray(table.column(name), dtype=np.float64) for name in BASE_FIELDS}
+    last = {name: np.asarray(before.fields[name][-1])[at] for name in BASE_FIELDS}
+    traded = (at >= 0) & (now["volume"] > 0) & np.isfinite(last["close"])
+    same = traded & (now["volume"] == last["volume"])
+    for name in ("open", "high", "low"):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            same &= np.isclose(now[name] / now["close"], last[name] / last["close"], rtol=1e-12)
+    return float(same.sum() / traded.sum()) if traded.any() else None
+
+
+def data_fault(facts: Mapping[str, Any], settings: IngestSettings) -> str | None:
+    """Return why the bars of an ingested session are not to be judged by, if they are not."""
+    coverage, repeated = facts.get("coverage"), facts.get("repeated")
+    if coverage is not None and coverage < settings.min_coverage:
+        return f"coverage {coverage:.3f} below {settings.min_coverage:.3f}"
+    if repeated is not None and repeated > MAX_REPEATED:
+        return f"{repeated:.0%} of the bars repeat those of the session before"
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -21,10 +22,12 @@ from daemon.stages.book import (
     stored_panel,
     tail_with_universe,
 )
+from daemon.stages.ingest import data_fault
 from daemon.stages.published import load_published
 from daemon.stages.stage import Result, fingerprint, perform
 from miner.books import Seed
-from signals.decay import MonitorState, Verdict, false_alarm_threshold
+from signals.decay import MonitorState, Verdict, false_alarm_threshold, with_threshold
+from signals.errors import IntegrityError
 from signals.evaluate import evaluate
 from signals.ic import ic, rank_ic
 from signals.labels import forward_returns
@@ -50,6 +53,7 @@ class Observation:
     monitors: dict[str, MonitorState] = field(default_factory=dict)
     verdicts: list[tuple[str, Verdict, Verdict]] = field(default_factory=list)
     job: dict[str, Any] | None = None
+    damaged: str | None = None
 
 
 def run(context: Context, market: Market, session: date) -> None:
@@ -58,8 +62,13 @@ def run(context: Context, market: Market, session: date) -> None:
         factors = load_factors(conn, market, MEASURED)
         declared = bool(factors) or bool(registry.factors(conn, market.name))
         newest = last_vintage(conn, market.name)
-        ingested = ledger.latest(conn, market.name, session, "ingest")
-    coverage = (ingested.detail or {}).get("coverage") if ingested is not None else None
+        label = market.settings.label
+        ingested = ledger.history(
+            conn, market.name, stage="ingest", limit=label.lag + label.horizon + 1
+        )
+    faults = (data_fault(run.detail or {}, market.settings.ingest) for run in ingested)
+    # an IC is realised with the bars of all sessions from its factor's to its label's end
+    suspended = next((fault for fault in faults if fault is not None), None)
     inputs = fingerprint(
         newest.chain if newest else None,
         config_hash(market.settings),
@@ -67,13 +76,14 @@ def run(context: Context, market: Market, session: date) -> None:
     )
 
     def compute() -> Result:
-        found = observe(context, market, session, factors if declared else None, coverage)
+        found = observe(context, market, session, factors if declared else None, suspended)
         return Result(
             detail={
                 "ics": len(found.ics),
                 "moves": [f"{name} → {move.to_state}" for name, move in found.moves],
                 "verdicts": [f"{name} {after}" for name, _, after in found.verdicts],
                 "job": found.job,
+                "label": [label.lag, label.horizon],
             },
             write=lambda conn: write(conn, context, market, session, found),
         )
@@ -86,7 +96,7 @@ def observe(
     market: Market,
     session: date,
     factors: list[Factor] | None,
-    coverage: float | None,
+    suspended: str | None,
 ) -> Observation:
     """Return what became known at the close of `session`; nothing is written.
 
@@ -94,8 +104,8 @@ def observe(
     ----------
     factors : list of Factor or None
         Those that are measured; None before the seed book has been declared.
-    coverage : float or None
-        Of the session's bars.
+    suspended : str or None
+        Why the ICs realised now may not be judged by, if they may not: stored as undefined.
     """
     found = Observation()
     if factors is None:
@@ -111,15 +121,17 @@ def observe(
     with context.database.read() as conn:
         known = history.book_ics(conn, market.name, from_session=since)
     new = measure(context, market, panel, factors, known, realised)
+    if suspended is not None:
+        new = {name: [*rows[:-1], undefined(rows[-1])] for name, rows in new.items()}
     for factor_id, rows in new.items():
         found.ics += [
             ICRow(market.name, factor_id, day, session, value, rank, count)
             for day, value, rank, count in rows
         ]
-    found.score_ics = measure_score(context, market, panel, realised, session)
-    suspended = None
-    if coverage is not None and coverage < settings.ingest.min_coverage:
-        suspended = f"coverage {coverage:.3f} below {settings.ingest.min_coverage:.3f}"
+    try:
+        found.score_ics = measure_score(context, market, panel, realised, session)
+    except IntegrityError as error:  # an old folder may not stand in the way of today's
+        found.damaged = str(error)
     judge(market, found, factors, known, new, suspended)
     found.job = wanted_job(context, market, session, panel, factors, found)
     return found
@@ -129,7 +141,7 @@ def first_needed(factors: Sequence[Factor], panel: Panel, market: Market, realis
     """Return the first session whose stored ICs this observation has to read."""
     row = realised - 30
     if any(factor.state is FactorState.CANDIDATE for factor in factors):
-        row = realised - market.settings.monitor.baseline_sessions - 60
+        row = realised - market.settings.monitor.baseline_sessions - life.PATIENCE
     sessions: list[date] = [panel.sessions[max(row, 0)].item()]
     sessions += [
         factor.baseline_start
@@ -139,7 +151,13 @@ def first_needed(factors: Sequence[Factor], panel: Panel, market: Market, realis
     return min(sessions)
 
 
-Measured = list[tuple[date, float, float, int]]
+Row = tuple[date, float, float, int]
+Measured = list[Row]
+
+
+def undefined(row: Row) -> Row:
+    """Return a session whose IC is not to be trusted."""
+    return (row[0], math.nan, math.nan, row[3])
 
 
 def measure(
@@ -252,11 +270,21 @@ def judge(
             move, monitor = life.judge_challenger(
                 ranks_seen[~forward], ranks_seen[forward], horizon, settings.book
             )
+        promoted = move is not None and move.to_state == "live" and factor.origin == "mined"
+        if promoted and full(found, live, market):
+            continue  # it waits in shadow for a place
         if move is not None:
             found.moves.append((factor.id, move))
         if monitor is not None:
-            found.monitors[factor.id] = monitor
+            found.monitors[factor.id] = with_threshold(monitor, threshold)
     replace_decayed(found, factors)
+
+
+def full(found: Observation, live: int, market: Market) -> bool:
+    """Return whether the book has no place for another live factor, not even a decayed one's."""
+    joining = sum(move.to_state == "live" for _, move in found.moves)
+    decayed = sum(monitor.verdict is Verdict.DECAYED for monitor in found.monitors.values())
+    return live + joining - decayed >= market.settings.book.max_live
 
 
 def joined(known: history.ICSeries | None, fresh: Measured) -> tuple[Any, FloatArray]:
@@ -320,9 +348,10 @@ def wanted_job(
         if last.status in jobs.OPEN:
             return None
         passed = len(market.calendar.sessions(last.opened_session, session)) - 1
-        if passed < settings.book.cooldown_sessions:
+        if passed < life.cooldown(bool((last.result or {}).get("accepted")), settings):
             return None
-    return {"reason": reason, "decayed": decayed}
+    book = sorted(name for name, where in state.items() if where in {"live", "shadow"})
+    return {"reason": reason, "decayed": decayed, "book": book}
 
 
 def write(
@@ -376,6 +405,15 @@ def write(
             conn, market.name, name, session, before, after, explained(state), now
         )
         alert_verdict(conn, context, market, session, name, state)
+    for name, move in found.moves:
+        if move.to_state == "retired":  # it weighs nothing any more: nobody has to act
+            alerts.resolve(conn, market.name, f"decayed:{name}", now)
+    if found.damaged is None:
+        alerts.resolve(conn, market.name, "published-damaged", now)
+    else:
+        alerts.raise_alert(
+            conn, market.name, "published-damaged", "error", found.damaged, now, session
+        )
     if found.job is not None:
         seed = market.settings.mining.seed + session.toordinal()
         jobs.open_job(conn, market.name, session, found.job, seed, now)

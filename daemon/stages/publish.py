@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from daemon.context import Context, Market
 from daemon.settings import config_hash
 from daemon.stages.book import Factor, load_factors, stored_panel, tail_with_universe
+from daemon.stages.ingest import data_fault
 from daemon.stages.stage import begin, fail, fingerprint
 from signals.blend import Blend, blend, exposure_correlation, exposures
 from signals.decay import Verdict
@@ -31,6 +32,8 @@ from storage.tables import FactorState, PublicationRecord, StageRun
 #: Sessions over which exposures give the correlation between factors, and their spacing: exposures
 #: hardly change from one session to the next.
 CORRELATION_SESSIONS, CORRELATION_STEP = 20, 5
+#: What the manifest repeats of the session's ingestion.
+DATA_FACTS = ("source", "vintage", "reconstructed", "coverage", "repeated", "quarantined", "bars")
 #: How long after the next session's signals are due the old ones may still be traded on.
 VALIDITY_GRACE = timedelta(hours=6)
 
@@ -64,14 +67,16 @@ def run(context: Context, market: Market, session: date) -> None:
                 conn, market.name, session, run_.revision, context.clock.now()
             )
             before = previous(conn, market.name)
-        publication = compose(context, market, session, book, reservation, facts, before)
 
         def mark(conn: Connection, published: PublicationRecord) -> None:
             succeed(conn, context, run_, published)
 
-        context.publisher.publish(
-            reservation, render(publication), now=context.clock.now(), mark=mark
-        )
+        now = context.clock.now()
+        if context.publisher.adopt(reservation, now, mark) is not None:
+            context.publisher.point(market.name)
+            return
+        publication = compose(context, market, session, book, reservation, facts, before)
+        context.publisher.publish(reservation, render(publication), now=now, mark=mark)
     except AlphadError as error:
         fail(context, run_, error)
         raise
@@ -85,9 +90,10 @@ def choose_book(everyone: Sequence[Factor], market: Market) -> Book:
     """
     live = [factor for factor in everyone if factor.state is FactorState.LIVE]
     standing = [f for f in live if f.monitor and f.monitor.standing is not Verdict.DECAYED]
+    wanted = market.settings.book.min_healthy
     if standing:
-        suspended = [f.id for f in live if f.verdict is Verdict.SUSPENDED]
-        reasons = [f"judgement suspended for {', '.join(suspended)}"] if suspended else []
+        short = len(standing) < wanted
+        reasons = [f"{len(standing)} healthy factors, {wanted} wanted"] if short else []
         return Book(live, equal=False, reasons=reasons)
     if live:
         reasons = ["no live factor is healthy: weights are equal"]
@@ -117,22 +123,27 @@ def compose(
     tail, exposed, blended, estimates = score_book(context, market, session, book, panel)
     settings = market.settings
     members = [a for a, there in zip(tail.assets, tail.universe[-1], strict=True) if there]
-    coverage = facts.get("coverage")
     reasons = list(book.reasons)
-    if coverage is not None and coverage < settings.ingest.min_coverage:
-        reasons.append(f"coverage {coverage:.3f} below {settings.ingest.min_coverage:.3f}")
+    fault = data_fault(facts, settings.ingest)
+    if fault is not None:
+        reasons.append(fault)
+    if blended.fallback and book.factors:
+        reasons.append("no factor's mean RankIC is above zero: weights follow the verdicts only")
     if book.factors and not np.isfinite(blended.score).any():
         reasons.append("no asset has a score")
     due = market.calendar.finality(
         market.calendar.next_session(session), settings.ingest.finality_minutes
     )
+    valid_until = due + VALIDITY_GRACE
+    if valid_until <= now:
+        reasons.append("published after the time it could be traded on")
     return Publication(
         market=market.name,
         session=session,
         publish_id=reservation.publish_id,
         revision=reservation.revision,
         as_of=now,
-        valid_until=due + VALIDITY_GRACE,
+        valid_until=valid_until,
         generated_at=now,
         status=Status.DEGRADED if reasons else Status.FINAL,
         reasons=tuple(reasons),
@@ -157,12 +168,9 @@ def compose(
             "session": session.isoformat(),
             "n": len(members),
             "sha256": hashlib.sha256("\n".join(sorted(members)).encode()).hexdigest(),
-            "membership": "by date" if settings.membership else "every asset with a bar",
+            "membership_sha256": facts.get("membership_sha256"),
         },
-        data={
-            key: facts.get(key)
-            for key in ("source", "vintage", "reconstructed", "coverage", "quarantined", "bars")
-        },
+        data={key: facts.get(key) for key in DATA_FACTS},
         code={**context.code, "config_sha256": config_hash(settings)},
         previous=before,
     )
@@ -210,7 +218,10 @@ def score_book(
 def rank_ics_so_far(
     context: Context, market: Market, factors: Sequence[Factor], panel: Panel, row: int
 ) -> list[MeanEstimate]:
-    """Return the mean RankIC of each factor over the last `blend.ic_sessions` realised."""
+    """Return the mean RankIC of each factor over the last `blend.ic_sessions` realised.
+
+    Of a mined factor only those since it joined count: it was selected on the ones before.
+    """
     settings = market.settings
     since = panel.sessions[max(row - settings.blend.ic_sessions, 0)].item()
     with context.database.read() as conn:
@@ -218,6 +229,10 @@ def rank_ics_so_far(
     estimates = []
     for factor in factors:
         seen = known.get(factor.id, np.empty(0))
+        if factor.origin == "mined" and factor.joined_session is not None:
+            joined = int(np.searchsorted(panel.sessions, np.datetime64(factor.joined_session, "D")))
+            realised = row - settings.label.lag - settings.label.horizon
+            seen = seen[len(seen) - min(max(realised - joined + 1, 0), len(seen)) :]
         lags = hac_lags(len(seen), horizon=settings.label.horizon)
         estimates.append(mean_with_interval(seen, lags=lags))
     return estimates

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -29,26 +29,6 @@ LEAD = 120
 
 #: Called after each round.
 OnRound = Callable[[Round], None]
-
-
-@dataclass(frozen=True)
-class InlineReminer:
-    """Carries jobs out in this process before the next session begins: replay and demo."""
-
-    context: Context
-    on_round: OnRound | None = None
-
-    def tend(self, market: Market, session: date | None) -> None:  # noqa: ARG002
-        """Carry out every open job; what it accepts joins at the opening session + 1."""
-        for job in open_jobs(self.context, market):
-            joined = market.calendar.next_session(job.opened_session)
-            run_job(self.context, market, job, joined, on_round=self.on_round)
-
-
-def open_jobs(context: Context, market: Market) -> list[RemineJob]:
-    """Return the market's jobs that are not finished."""
-    with context.database.read() as conn:
-        return jobs.jobs(conn, market.name, open_only=True)
 
 
 def run_job(
@@ -107,7 +87,8 @@ def pose(
     """Return the problem a search at the close of `session` has to solve, and its budget."""
     settings = search_settings(market.settings)
     label = market.settings.label
-    stored = stored_panel(context, market, session)
+    known = market.calendar.finality(session, market.settings.ingest.finality_minutes)
+    stored = stored_panel(context, market, session, as_of=known)
     purge = label.lag + label.horizon
     wanted = settings.train_sessions + settings.valid_sessions + 2 * purge + LEAD
     panel = tail_with_universe(
@@ -116,13 +97,15 @@ def pose(
     with context.database.read() as conn:
         factors = load_factors(conn, market, FactorState)
         before = jobs.jobs(conn, market.name)
-    alive = (FactorState.LIVE, FactorState.SHADOW)
+    alive = [f.id for f in factors if f.state in (FactorState.LIVE, FactorState.SHADOW)]
+    if job is not None:  # resumed later, the search goes on against the book it began with
+        alive = job.trigger.get("book", alive)
     problem = Problem(
         panel=panel,
         label_lag=label.lag,
         horizon=label.horizon,
-        book={f.id: f.expression for f in factors if f.state in alive},
-        references=[f.expression for f in factors if f.state not in alive],
+        book={f.id: f.expression for f in factors if f.id in alive},
+        references=[f.expression for f in factors if f.id not in alive],
     )
     start = panel.sessions[problem.split(settings).valid.start].item()
     earlier = sum(

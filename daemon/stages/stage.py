@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from daemon.context import Context, Market
-from signals.errors import AlphadError
+from signals.errors import AlphadError, StorageError
 from storage import ledger
 from storage.tables import StageRun
 
@@ -41,9 +41,12 @@ def begin(context: Context, market: Market, session: date, stage: str, input_has
 
 
 def fail(context: Context, run: StageRun, error: AlphadError) -> None:
-    """Mark the run as failed, with what the operator should read."""
-    with context.database.transaction() as conn:
-        ledger.fail(conn, run, context.clock.now(), str(error))
+    """Mark the run as failed, with what the operator should read; never in the error's place."""
+    try:
+        with context.database.transaction() as conn:
+            ledger.fail(conn, run, context.clock.now(), str(error))
+    except StorageError as second:
+        error.add_note(f"the ledger could not take note of it: {second}")
 
 
 def perform(

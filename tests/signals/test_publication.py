@@ -296,7 +296,7 @@ def test_schema_rejects_what_is_no_manifest(change: dict[str, Any], path: str) -
         ({"exposures": {"x": np.zeros(5)}}, "not 4 long"),
         ({"score": np.array([0, 1, np.inf, 2])}, "infinite"),
         ({"as_of": datetime(2022, 3, 4, 22, 30)}, "without zone"),  # noqa: DTZ001 - the fault itself
-        ({"valid_until": EXAMPLE.as_of}, "valid until"),
+        ({"valid_until": EXAMPLE.as_of - timedelta(days=2)}, "valid until"),
         ({"reasons": ()}, "without a reason"),
         ({"data": {"coverage": float("nan")}}, "manifest cannot be written"),
         ({"code": {"at": date(2022, 3, 4)}}, "manifest cannot be written"),

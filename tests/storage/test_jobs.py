@@ -63,10 +63,12 @@ class TestAlerts:
     """What holds on every database."""
 
     def test_open_alert_is_raised_once(self, database: Database) -> None:
-        """An alert that is open is not raised again; after it is resolved it may be."""
+        """There is one open alert of a key, and it says what was said last."""
         with database.transaction() as c:
             assert alerts.raise_alert(c, "us", "degraded", "warning", "no factor", at(1), day(1))
-            assert not alerts.raise_alert(c, "us", "degraded", "warning", "again", at(2), day(2))
+            assert not alerts.raise_alert(c, "us", "degraded", "warning", "no factor", at(2))
+            assert alerts.raise_alert(c, "us", "degraded", "warning", "again", at(2), day(2))
+            assert [a.message for a in alerts.open_alerts(c, "us")] == ["again"]
             assert alerts.raise_alert(c, "cn", "degraded", "warning", "no factor", at(1))
             assert alerts.resolve(c, "us", "degraded", at(3))
             assert not alerts.resolve(c, "us", "degraded", at(3))

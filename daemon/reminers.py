@@ -1,0 +1,188 @@
+"""Who carries out re-mining jobs: this process in a replay, a killable child process live."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from time import monotonic, sleep
+
+import structlog
+
+from daemon.alerts import raise_alert, resolve_alert
+from daemon.clock import SystemClock
+from daemon.context import Context, Market, build_context
+from daemon.settings import load_settings
+from daemon.stages.remine import OnRound, run_job
+from signals.errors import AlphadError, AlreadyRunningError, DataError
+from storage import jobs
+from storage.lock import StateLock
+from storage.tables import JobStatus, RemineJob
+
+log = structlog.get_logger()
+
+#: Seconds a killed child is waited for.
+GRACE_SECONDS = 10.0
+#: Seconds between two looks at the parent process.
+ORPHAN_SECONDS = 1.0
+#: Times a job is begun before it counts as failed; it goes on from its last round each time.
+ATTEMPTS = 3
+
+
+def open_jobs(context: Context, market: Market) -> list[RemineJob]:
+    """Return the market's jobs that are not finished."""
+    with context.database.read() as conn:
+        return jobs.jobs(conn, market.name, open_only=True)
+
+
+def end_job(context: Context, market: Market, job: RemineJob, status: JobStatus, why: str) -> None:
+    """Record a job that did not come to its end; publishing is not touched by it."""
+    with context.database.transaction() as conn:
+        jobs.finish(conn, job, status, context.clock.now(), result={"why": why})
+    message = f"re-mining {job.id} {status.value}: {why}. Signals go on from the present book."
+    raise_alert(context, market.name, "remining", "warning", message)
+
+
+@dataclass(frozen=True)
+class InlineReminer:
+    """Carries jobs out in this process before the next session begins: replay and demo."""
+
+    context: Context
+    on_round: OnRound | None = None
+
+    def tend(self, market: Market, session: date | None) -> None:
+        """Carry out the jobs opened before `session`; what they accept joins at opening + 1."""
+        for job in open_jobs(self.context, market):
+            if session is not None and job.opened_session >= session:
+                continue  # its own session is not published yet
+            joined = market.calendar.next_session(job.opened_session)
+            try:
+                run_job(self.context, market, job, joined, on_round=self.on_round)
+            except DataError as error:
+                end_job(self.context, market, job, JobStatus.FAILED, error.fact)
+
+
+@dataclass
+class Child:
+    """A running re-mining."""
+
+    job: RemineJob
+    process: subprocess.Popen[bytes]
+    started: float
+
+
+@dataclass
+class ChildReminer:
+    """Carries jobs out in a killable child process each; a fresh interpreter, never a fork."""
+
+    context: Context
+    settings_path: Path
+    children: dict[str, Child] = field(default_factory=dict)
+    attempts: Counter[tuple[str, int]] = field(default_factory=Counter)
+    stopped: bool = False
+
+    def tend(self, market: Market, session: date | None) -> None:  # noqa: ARG002
+        """Look after the market's child, or start one; nothing that fails here stops a stage."""
+        try:
+            child = self.children.get(market.name)
+            if child is not None:
+                self.look_after(market, child)
+            elif not self.stopped:
+                for job in open_jobs(self.context, market)[:1]:
+                    self.children[market.name] = self.start(market, job)
+        except (OSError, subprocess.SubprocessError, AlphadError) as error:
+            raise_alert(self.context, market.name, "remining", "warning", str(error))
+
+    def start(self, market: Market, job: RemineJob) -> Child:
+        """Start the child that carries out `job`."""
+        command = [sys.executable, "-m", "daemon.cli", "remine"]
+        command += ["--config", str(self.settings_path)]
+        command += ["--market", market.name, "--job", str(job.id), "--parent", str(os.getpid())]
+        environment = {k: v for k, v in os.environ.items() if not k.upper().startswith("ALPHAD_")}
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL
+        )
+        log.info("re-mining started", market=market.name, job=job.id, pid=process.pid)
+        return Child(job, process, monotonic())
+
+    def look_after(self, market: Market, child: Child) -> None:
+        """Take note of a child that has ended, or has used up its wall clock."""
+        code = child.process.poll()
+        limit = market.settings.mining.deadline_seconds
+        if code is None and monotonic() - child.started <= limit:
+            return
+        del self.children[market.name]
+        if code is None:
+            self.kill(child)
+        with self.context.database.read() as conn:
+            job = jobs.get(conn, market.name, child.job.id)
+        if job is None or job.status not in jobs.OPEN:
+            resolve_alert(self.context, market.name, "remining")
+        elif code is None:
+            why = f"deadline of {limit} s reached"
+            end_job(self.context, market, job, JobStatus.STOPPED, why)
+        elif code != AlreadyRunningError.exit_code:  # else a former daemon's child is at it
+            self.attempts[market.name, job.id] += 1
+            if self.attempts[market.name, job.id] >= ATTEMPTS:
+                why = f"{ATTEMPTS} attempts, the last with exit code {code}"
+                end_job(self.context, market, job, JobStatus.FAILED, why)
+
+    def kill(self, child: Child) -> None:
+        """End a child and whatever it has started."""
+        try:
+            os.killpg(child.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        child.process.wait(timeout=GRACE_SECONDS)
+
+    def stop(self) -> None:
+        """End every child; their jobs go on from the last round after the next start."""
+        self.stopped = True
+        for child in list(self.children.values()):
+            self.kill(child)
+
+
+def end_with(parent: int) -> None:
+    """End this process soon after its parent has ended, however that ended.
+
+    An orphan has no deadline, and nobody to tell; what it has reached is in the job's checkpoint.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            sleep(ORPHAN_SECONDS)
+        os._exit(AlreadyRunningError.exit_code)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def carry_out(path: Path, name: str, job_id: int) -> int:
+    """Carry out one job: the child's whole life. The daemon that started it holds the state.
+
+    Raises
+    ------
+    AlreadyRunningError
+        When a child of a former daemon is still at the market's job.
+    DataError
+        When there is no such job.
+    """
+    settings = load_settings(path, {})
+    settings.market(name)
+    context = build_context(settings, SystemClock())
+    market = context.markets[name]
+    with StateLock(settings.state_dir / "remine" / name):
+        with context.database.read() as conn:
+            job = jobs.get(conn, name, job_id)
+        if job is None:
+            raise DataError(
+                f"{name} has no re-mining {job_id}", rule="a child carries out a stored job"
+            )
+        if job.status in jobs.OPEN:
+            run_job(context, market, job)
+    return 0
