@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
 from daemon.clock import SystemClock
 from daemon.context import Context, Market, build_context
@@ -20,7 +20,7 @@ from daemon.health import assess
 from daemon.settings import Settings, load_settings
 from daemon.stages.remine import WORKERS, pose
 from daemon.summary import FactorRow, factor_row
-from daemon.terminal import round_note
+from daemon.terminal import round_note, show_factors
 from miner.conclusion import Outcome, conclude
 from miner.proposer import GrammarProposer
 from miner.records import Round
@@ -138,19 +138,9 @@ def factors(path: Path | None, name: str | None, *, as_json: bool) -> int:
         if as_json:
             say([vars(row) for row in rows])
             continue
-        heads = ("origin", "state", "verdict", "evidence", "RankIC 250", "expression")
-        table = Table(Column("factor", no_wrap=True), *heads, title=market.name)
-        for row in rows:
-            table.add_row(
-                row.id,
-                row.origin,
-                row.state,
-                row.verdict or "–",
-                "–" if row.evidence is None else f"{row.evidence:.3g} / {row.threshold:.0f}",
-                "–" if row.rank_ic is None else f"{row.rank_ic:.4f}",
-                row.expression,
-            )
-        Console().print(table)
+        console = Console()
+        console.print(market.name, style="bold")
+        show_factors(console, rows)
     return 0
 
 

@@ -25,7 +25,7 @@ from rich.text import Text
 
 from daemon.replay import OnSession
 from daemon.stages.remine import OnRound
-from daemon.summary import Summary
+from daemon.summary import RECENT_SESSIONS, FactorRow, Summary
 from miner.records import Round
 
 #: Seconds between two lines where there is no terminal.
@@ -135,7 +135,7 @@ def show_summary(summary: Summary, paths: Mapping[str, Path]) -> None:
             str(row.degraded),
         )
     console.print(table)
-    show_factors(console, summary)
+    show_factors(console, summary.factors)
     show_paths(console, paths)
 
 
@@ -144,21 +144,16 @@ def statuses(summary: Summary) -> str:
     return ", ".join(f"{count} {name}" for name, count in summary.statuses.items())
 
 
-def show_factors(console: Console, summary: Summary) -> None:
-    """Print the factors as they stand."""
-    table = Table("factor", "state", "verdict", "evidence", "RankIC 250")
-    table.add_column("expression", no_wrap=True, overflow="ellipsis")
-    for row in summary.factors:
+def show_factors(console: Console, rows: Sequence[FactorRow]) -> None:
+    """Print factors as they stand, two lines each: a table would cut the expressions."""
+    heads = f"{'factor':<28} {'state':<9} {'verdict':<9} {'evidence / threshold':>20} {'RankIC':>8}"
+    console.print(f"{heads}  (last {RECENT_SESSIONS} sessions)", style="bold", soft_wrap=True)
+    for row in rows:
         evidence = "–" if row.evidence is None else f"{row.evidence:.3g} / {row.threshold:.0f}"
-        table.add_row(
-            row.id,
-            row.state,
-            row.verdict or "–",
-            evidence,
-            f"{row.rank_ic:.4f}" if row.rank_ic is not None else "–",
-            row.expression,
-        )
-    console.print(table)
+        rank_ic = "–" if row.rank_ic is None else f"{row.rank_ic:.4f}"
+        line = f"{row.id:<28} {row.state:<9} {row.verdict or '–':<9} {evidence:>20} {rank_ic:>8}"
+        console.print(line, highlight=False, soft_wrap=True)
+        console.print(f"    {row.expression}", style="dim", highlight=False, soft_wrap=True)
 
 
 def compile_kernels() -> int:
