@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from daemon.calendar import MarketCalendar, load_overlay
 from daemon.clock import Clock
 from daemon.feeds.open import open_feed
 from daemon.feeds.protocol import Feed
-from daemon.settings import MarketSettings, Settings
+from daemon.settings import MarketSettings, Settings, config_hash
 from storage.bars import BarStore
 from storage.database import Database
 from storage.lock import StateLock
@@ -33,6 +33,11 @@ class Market:
     settings: MarketSettings
     calendar: MarketCalendar
     feed: Feed
+
+    @cached_property
+    def config_sha256(self) -> str:
+        """What of the settings can change a result, as one hash."""
+        return config_hash(self.settings)
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ STAGES: tuple[tuple[str, Callable[[Context, Market, date], None]], ...] = (
 class Reminer(Protocol):
     """Who carries out re-mining jobs: a child process live, this process in a replay."""
 
-    def tend(self, market: Market, session: date | None) -> None:
-        """Start, supervise or finish the market's jobs before `session` begins."""
+    def tend(self, market: Market) -> None:
+        """Start, supervise or finish the market's jobs; no session is half done meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Reconciler:
             From the stage that failed; the ledger holds it, and the next step tries again.
         """
         session = self.due(market)
-        self.reminer.tend(market, session)
         if session is None:
+            self.reminer.tend(market)
             return False
         with self.context.database.read() as conn:
             runs = ledger.history(conn, market.name, session=session)
@@ -81,11 +81,13 @@ class Reconciler:
                 return False
             if name not in done:
                 perform(self.context, market, session)
+        self.reminer.tend(market)
         return True
 
     def tick(self, market: Market, go_on: Callable[[], bool] = lambda: True) -> None:
         """Bring a market up to date; a failure is alerted and left for the next tick."""
         try:
+            self.reminer.tend(market)  # also while a stage fails with every tick
             while go_on() and self.step(market, go_on):
                 pass
             self.context.publisher.point(market.name)

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -56,11 +55,9 @@ class InlineReminer:
     context: Context
     on_round: OnRound | None = None
 
-    def tend(self, market: Market, session: date | None) -> None:
-        """Carry out the jobs opened before `session`; what they accept joins at opening + 1."""
+    def tend(self, market: Market) -> None:
+        """Carry out the open jobs; what they accept joins at the opening session + 1."""
         for job in open_jobs(self.context, market):
-            if session is not None and job.opened_session >= session:
-                continue  # its own session is not published yet
             joined = market.calendar.next_session(job.opened_session)
             try:
                 run_job(self.context, market, job, joined, on_round=self.on_round)
@@ -87,7 +84,7 @@ class ChildReminer:
     attempts: Counter[tuple[str, int]] = field(default_factory=Counter)
     stopped: bool = False
 
-    def tend(self, market: Market, session: date | None) -> None:  # noqa: ARG002
+    def tend(self, market: Market) -> None:
         """Look after the market's child, or start one; nothing that fails here stops a stage."""
         try:
             child = self.children.get(market.name)

@@ -159,8 +159,7 @@ def drive(
         clock.set(market.calendar.finality(session, minutes))
         if session == left[0]:
             recover(context)
-        while reconciler.step(market):
-            pass
+        reconciler.step(market)
         on_session(session, number, len(sessions))
 
 

@@ -74,4 +74,4 @@ def open_alerts(connection: Connection, market: str | None = None) -> list[Alert
 def alerts(connection: Connection, market: str) -> list[Alert]:
     """Return every alert of a market, resolved ones too, oldest first."""
     query = select(_ALERTS).where(_ALERTS.c.market == market).order_by(_ALERTS.c.number)
-    return [record(Alert, row) for row in connection.execute(query).mappings()]
+    return [record(Alert, row) for row in connection.execute(query).mappings().all()]

@@ -220,7 +220,7 @@ class BarStore:
             query = select(_VINTAGES).where(
                 _VINTAGES.c.market == market, not_(_hides(as_of, last_session))
             )
-            known = [record(Vintage, row) for row in connection.execute(query).mappings()]
+            known = [record(Vintage, row) for row in connection.execute(query).mappings().all()]
         rows = assemble(self._tables(known))
         stop = int(np.searchsorted(rows.sessions, np.datetime64(last_session, "D"), side="right"))
         if stop == 0:
@@ -259,7 +259,7 @@ class BarStore:
             .order_by(_VINTAGES.c.number)
         )
         with self.database.read() as connection:
-            found = [record(Vintage, row) for row in connection.execute(query).mappings()]
+            found = [record(Vintage, row) for row in connection.execute(query).mappings().all()]
         if held is None:
             return found
         if not found or (found[0].number, found[0].chain) != (held.number, held.chain):

@@ -168,7 +168,7 @@ def recent_rank_ics(
         .order_by(_ICS.c.session)
     )
     series: dict[str, list[float | None]] = {}
-    for factor, value in connection.execute(query):
+    for factor, value in connection.execute(query).all():
         series.setdefault(factor, []).append(value)
     return {factor: np.array(values, dtype=np.float64) for factor, values in series.items()}
 
@@ -282,7 +282,7 @@ def verdict_events(
     if factor is not None:
         query = query.where(_VERDICTS.c.factor == factor)
     query = query.where(*_limits(_VERDICTS, first, last)).order_by(_VERDICTS.c.number)
-    return [record(VerdictEvent, row) for row in connection.execute(query).mappings()]
+    return [record(VerdictEvent, row) for row in connection.execute(query).mappings().all()]
 
 
 def _without_nan(values: dict[str, Any]) -> dict[str, Any]:

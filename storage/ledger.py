@@ -48,7 +48,7 @@ def begin(
         .order_by(_RUNS.c.revision.desc())
         .with_for_update()
     )
-    earlier = [record(StageRun, row) for row in connection.execute(query).mappings()]
+    earlier = [record(StageRun, row) for row in connection.execute(query).mappings().all()]
     for run in earlier:
         if run.status == RunStatus.SUCCEEDED and run.input_hash == input_hash:
             raise ReservationError(
@@ -201,7 +201,7 @@ def history(
     query = query.order_by(_RUNS.c.session.desc(), _RUNS.c.started_at.desc(), _RUNS.c.stage)
     if limit is not None:
         query = query.limit(limit)
-    return [record(StageRun, row) for row in connection.execute(query).mappings()]
+    return [record(StageRun, row) for row in connection.execute(query).mappings().all()]
 
 
 def _finish(

@@ -152,7 +152,7 @@ def factors(
     query = select(_FACTORS).where(_FACTORS.c.market == market)
     if states is not None:
         query = query.where(_FACTORS.c.state.in_([str(state) for state in states]))
-    found = [record(Factor, row) for row in connection.execute(query).mappings()]
+    found = [record(Factor, row) for row in connection.execute(query).mappings().all()]
     return sorted(found, key=lambda factor: factor.id)  # collations of databases differ
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from daemon.context import Context, Market
 from daemon.feeds.protocol import Request
-from daemon.settings import IngestSettings, config_hash
+from daemon.settings import IngestSettings
 from daemon.stages.stage import Result, fingerprint, perform
 from daemon.validation import Checked, check_bars
 from signals.panel import BASE_FIELDS, Panel
@@ -31,7 +31,7 @@ NAMED_ROWS = 20
 
 def run(context: Context, market: Market, session: date) -> None:
     """Ingest one session; the first one of a market brings its history along."""
-    inputs = fingerprint(market.feed.name, session, config_hash(market.settings))
+    inputs = fingerprint(market.feed.name, session, market.config_sha256)
     perform(context, market, session, "ingest", inputs, lambda: compute(context, market, session))
 
 

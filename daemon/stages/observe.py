@@ -13,7 +13,6 @@ from sqlalchemy import Connection
 
 from daemon import life
 from daemon.context import Context, Market
-from daemon.settings import config_hash
 from daemon.stages.book import (
     Factor,
     declared_factors,
@@ -71,7 +70,7 @@ def run(context: Context, market: Market, session: date) -> None:
     suspended = next((fault for fault in faults if fault is not None), None)
     inputs = fingerprint(
         newest.chain if newest else None,
-        config_hash(market.settings),
+        market.config_sha256,
         [(f.id, f.state, str(f.expression)) for f in factors],
     )
 

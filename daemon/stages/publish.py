@@ -12,10 +12,9 @@ import numpy as np
 from sqlalchemy import Connection
 
 from daemon.context import Context, Market
-from daemon.settings import config_hash
 from daemon.stages.book import Factor, load_factors, stored_panel, tail_with_universe
 from daemon.stages.ingest import data_fault
-from daemon.stages.stage import begin, fail, fingerprint
+from daemon.stages.stage import fail, fingerprint
 from signals.blend import Blend, blend, exposure_correlation, exposures
 from signals.decay import Verdict
 from signals.errors import AlphadError
@@ -56,22 +55,20 @@ def run(context: Context, market: Market, session: date) -> None:
     book = choose_book(everyone, market)
     inputs = fingerprint(
         newest.chain if newest else None,
-        config_hash(market.settings),
+        market.config_sha256,
         [(f.id, str(f.expression), f.state, f.verdict) for f in book.factors],
     )
-    run_ = begin(context, market, session, "publish", inputs)
+    now = context.clock.now()
+    with context.database.transaction() as conn:
+        run_ = ledger.begin(conn, market.name, session, "publish", inputs, now)
+        reservation = context.publisher.reserve(conn, market.name, session, run_.revision, now)
+        before = previous(conn, market.name)
+
+    def mark(conn: Connection, published: PublicationRecord) -> None:
+        succeed(conn, context, run_, published)
+
     try:
         facts = dict(ingested.detail or {}) if ingested is not None else {}
-        with context.database.transaction() as conn:
-            reservation = context.publisher.reserve(
-                conn, market.name, session, run_.revision, context.clock.now()
-            )
-            before = previous(conn, market.name)
-
-        def mark(conn: Connection, published: PublicationRecord) -> None:
-            succeed(conn, context, run_, published)
-
-        now = context.clock.now()
         if context.publisher.adopt(reservation, now, mark) is not None:
             context.publisher.point(market.name)
             return
@@ -171,7 +168,7 @@ def compose(
             "membership_sha256": facts.get("membership_sha256"),
         },
         data={key: facts.get(key) for key in DATA_FACTS},
-        code={**context.code, "config_sha256": config_hash(settings)},
+        code={**context.code, "config_sha256": market.config_sha256},
         previous=before,
     )
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def detail(alive: Living, number: int, stage: str) -> dict[str, Any]:
 class Idle:
     """Leaves jobs open."""
 
-    def tend(self, market: Market, session: date | None) -> None:
+    def tend(self, market: Market) -> None:
         pass
 
 
