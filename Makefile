@@ -32,6 +32,7 @@ lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy deploy/examples
 
 format: setup ## let ruff rewrite the tree
 	$(BIN)/ruff check --fix .

@@ -7,15 +7,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-import tomli_w
-
 from daemon.clock import ReplayClock
 from daemon.context import Context, Market, open_context
 from daemon.reconcile import Reconciler
 from daemon.recovery import recover
 from daemon.reminers import InlineReminer
 from daemon.report import Truth, render_report
-from daemon.settings import Settings, build_settings
+from daemon.settings import Settings, build_settings, settings_toml
 from daemon.stages.book import check_inputs
 from daemon.stages.remine import OnRound
 from daemon.summary import Summary, summarise
@@ -174,8 +172,7 @@ def claim_directory(out: Path, settings: Settings) -> None:
         When `out` holds the output of other settings.
     """
     path = out / "alphad.toml"
-    # a TOML file has no null: what is None is what the settings default to
-    wanted = tomli_w.dumps(json.loads(settings.model_dump_json(exclude_defaults=True)))
+    wanted = settings_toml(settings)
     if out.exists() and not out.is_dir():
         raise ConfigError(
             f"{out} is a file",

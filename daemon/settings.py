@@ -15,6 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
@@ -349,6 +350,12 @@ def build_settings(values: Mapping[str, Any], path: Path | None = None) -> Setti
         return Settings(**values)
     except ValidationError as exc:
         raise settings_refusal(exc, Settings, path) from exc
+
+
+def settings_toml(settings: Settings) -> str:
+    """Return what `load_settings` reads back as the same settings."""
+    # TOML has no null: what is None is what the settings default to
+    return tomli_w.dumps(json.loads(settings.model_dump_json(exclude_defaults=True)))
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -12,7 +11,6 @@ from time import monotonic
 from typing import Any
 
 import structlog
-import tomli_w
 from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.memory import MemoryJobStore
@@ -26,7 +24,7 @@ from daemon.metrics import build_registry
 from daemon.reconcile import Reconciler
 from daemon.recovery import recover
 from daemon.reminers import ChildReminer
-from daemon.settings import Settings
+from daemon.settings import Settings, settings_toml
 from daemon.stages.book import check_inputs
 from daemon.web import WebServer, build_app
 from signals.errors import AlphadError, StorageError
@@ -113,10 +111,8 @@ def run(settings: Settings) -> int:
             check_inputs(market)
         recover(context)
         path = settings.state_dir / "effective.toml"
-        write_atomic(
-            path,
-            tomli_w.dumps(json.loads(settings.model_dump_json(exclude_defaults=True))).encode(),
-        )
+        write_atomic(path, settings_toml(settings).encode())
+        path.chmod(0o600)  # database_url may hold a password
         reminer = ChildReminer(context, path)
         started = {name: clock.now() for name in settings.markets}
         daemon = Daemon(context, Reconciler(context, reminer), stopping, started)
