@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from miner.split import Split
 from signals.errors import DataError
-from signals.evaluate import Buffers, evaluate
+from signals.evaluate import Evaluator, evaluate
 from signals.expression import Expression, Field, call
 from signals.ic import hac_lags, mean_with_interval
 from signals.labels import forward_returns
@@ -224,24 +225,16 @@ def build_training(
 
 
 def measure(expressions: Sequence[Expression], training: Training) -> list[Measured]:
-    """Measure `expressions` on train, one after the other in the same memory.
-
-    Fresh pages cost more than the few sub-expressions that a batch shares.
-    """
-    buffers = Buffers()
-    done = []
-    for expression in expressions:
-        (values,) = evaluate(
-            [expression], training.panel, first=training.first, dtype=np.float32, buffers=buffers
-        )
-        filled = max(0, lookback(expression) - training.first)
-        done.append(_measured(values, filled, training))
-        buffers.give(values)
-    return done
+    """Measure `expressions` on train, one after the other in the same memory."""
+    evaluator = Evaluator(training.panel, dtype=np.float32)
+    run = partial(_measured, training=training)
+    # one at a time: a batch would share little, and hold more memory than the cache does
+    return [m for x in expressions for m in evaluator.map(run, [x], first=training.first)]
 
 
-def _measured(values: FloatArray, filled: int, training: Training) -> Measured:
-    """Measure one factor whose lookback is there from row `filled` of train on."""
+def _measured(expression: Expression, values: FloatArray, *, training: Training) -> Measured:
+    """Measure one factor on train."""
+    filled = max(0, lookback(expression) - training.first)
     ranks = percentile_ranks(values, training.universe)
     wanted = int(np.count_nonzero(np.isfinite(training.target[filled:])))
     have = int(np.count_nonzero(np.isfinite(ranks[filled:] + training.target[filled:])))

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from signals.expression import Call, Constant, Expression, Field
+from signals.expression import Constant, Expression, Field
+from signals.operators import OPERATORS
 
 #: Exponents of (price, shares).
 Unit: TypeAlias = tuple[int, int]
@@ -30,18 +31,27 @@ FIELD_UNITS: dict[str, Unit] = {
     "vwap": PRICE,
     "volume": SHARES,
     "amount": MONEY,
+    **dict.fromkeys(("industry", "sector", "subindustry"), RATIO),
 }
 
 #: How the unit of a call follows from its arguments; a call of any other operator has none.
 RULES: dict[str, str] = {
-    **dict.fromkeys(("ABS", "DELAY", "DELTA", "DECAYLINEAR", "EMA"), "keeps"),
+    **dict.fromkeys(("ABS", "DELAY", "DELTA", "DECAYLINEAR", "EMA", "SMA", "REGRESI"), "keeps"),
     **dict.fromkeys(("TS_MEAN", "TS_SUM", "TS_STD", "TS_MAX", "TS_MIN", "TS_MEDIAN"), "keeps"),
+    **dict.fromkeys(("TS_QUANTILE", "TS_MAD"), "keeps"),
     **dict.fromkeys(("SIGN", "TS_ZSCORE", "TS_RANK", "TS_ARGMAX", "TS_ARGMIN"), "scale free"),
-    **dict.fromkeys(("TS_PCTCHANGE", "TS_CORR"), "scale free"),
-    **dict.fromkeys(("RANK", "ZSCORE", "LOG", "EXP", "SQRT", "POW"), "pure number"),
+    **dict.fromkeys(("TS_PCTCHANGE", "TS_CORR", "TS_SKEW", "TS_KURT"), "scale free"),
+    **dict.fromkeys(("SEQUENCE", "AND", "OR"), "scale free"),
+    **dict.fromkeys(("RANK", "ZSCORE", "SCALE", "MEAN", "STD", "SKEW", "KURT"), "pure number"),
+    **dict.fromkeys(("MEDIAN", "CS_MAX", "CS_MIN"), "pure number"),
+    **dict.fromkeys(("GROUP_MEAN", "GROUP_RANK", "GROUP_ZSCORE"), "pure number"),
+    **dict.fromkeys(("LOG", "EXP", "SQRT", "POW", "FLOOR", "PROD"), "pure number"),
     **dict.fromkeys(("ADD", "SUBTRACT", "MAX", "MIN"), "alike"),
+    **dict.fromkeys(("GT", "GE", "EQ", "NE"), "compared"),
+    "WHERE": "chosen",
     "MULTIPLY": "product",
     "DIVIDE": "quotient",
+    "REGBETA": "quotient",
     "TS_VAR": "square",
     "TS_COVARIANCE": "product",
 }
@@ -53,9 +63,11 @@ def unit(expression: Expression) -> Unit | None:
         return FIELD_UNITS.get(expression.name)
     if isinstance(expression, Constant):
         return RATIO
-    units = [unit(arg) for arg in expression.args]
+    kinds = OPERATORS[expression.op].arguments
+    series = [x for kind, x in zip(kinds, expression.args, strict=True) if kind == "series"]
+    units = [unit(x) for x in series]
     known = [u for u in units if u is not None]
-    return _combined(expression, known) if len(known) == len(units) else None
+    return _combined(RULES.get(expression.op, ""), series, known) if known == units else None
 
 
 def is_scale_free(expression: Expression) -> bool:
@@ -63,16 +75,30 @@ def is_scale_free(expression: Expression) -> bool:
     return unit(expression) == RATIO
 
 
-def _combined(node: Call, units: Sequence[Unit]) -> Unit | None:
-    """Return the unit of `node` given those of its arguments."""
-    first = units[0]
+def _combined(rule: str, series: Sequence[Expression], units: Sequence[Unit]) -> Unit | None:
+    """Return the unit of a call given its series and their units."""
+    if rule == "scale free":
+        return RATIO
+    if rule == "compared":
+        return None if _common(series, units) is None else RATIO
+    if rule == "chosen":
+        return _common(series[1:], units[1:]) if units[0] == RATIO else None
+    first, last = units[0], units[-1]
     fitting = {
         "keeps": first,
-        "scale free": RATIO,
+        "alike": _common(series, units),
         "pure number": RATIO if all(u == RATIO for u in units) else None,
-        "alike": first if all(u == first for u in units) else None,
-        "product": (first[0] + units[-1][0], first[1] + units[-1][1]),
-        "quotient": (first[0] - units[-1][0], first[1] - units[-1][1]),
+        "product": (first[0] + last[0], first[1] + last[1]),
+        "quotient": (first[0] - last[0], first[1] - last[1]),
         "square": (2 * first[0], 2 * first[1]),
     }
-    return fitting.get(RULES.get(node.op, ""))
+    return fitting.get(rule)
+
+
+def _common(series: Sequence[Expression], units: Sequence[Unit]) -> Unit | None:
+    """Return the unit that all share, None if they do not; 0 is 0 in every unit."""
+    shared = {u for x, u in zip(series, units, strict=True) if x is not _ZERO}
+    return RATIO if not shared else shared.pop() if len(shared) == 1 else None
+
+
+_ZERO = Constant(0.0)

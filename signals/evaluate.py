@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
+from itertools import pairwise
+from threading import Lock
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from signals.errors import DataError, ExpressionError
-from signals.expression import Call, Constant, Expression, Field, lookback
+from signals.expression import Expression, lookback
 from signals.jit import jit
-from signals.operators import OPERATORS, Kind
 from signals.panel import BoolArray, FloatArray, Panel
+from signals.program import Program, Workspace
 
+T = TypeVar("T")
 
-class Buffers:
-    """Arrays that are used again: fresh memory costs more than most kernels.
-
-    One belongs to one thread at a time.
-    """
-
-    def __init__(self) -> None:
-        self._free: defaultdict[tuple[tuple[int, ...], np.dtype[Any]], list[FloatArray]]
-        self._free = defaultdict(list)
-
-    def take(self, shape: tuple[int, int], dtype: np.dtype[Any]) -> FloatArray:
-        """Return an array with arbitrary values."""
-        free = self._free[shape, dtype]
-        return free.pop() if free else np.empty(shape, dtype=dtype)
-
-    def give(self, array: FloatArray) -> None:
-        """Take back an array that nobody will look at any more."""
-        self._free[array.shape, array.dtype].append(array)
+#: Bytes of values that are kept at a time.
+_SLAB = 1 << 28
 
 
 def evaluate(
@@ -42,23 +31,25 @@ def evaluate(
     *,
     first: int = 0,
     dtype: npt.DTypeLike = np.float64,
-    buffers: Buffers | None = None,
+    threads: int = 1,
 ) -> list[FloatArray]:
     """Return the factor values of each expression, from row `first` of the panel on.
+
+    What is evaluated more than once on a panel is cheaper through one `Evaluator`.
 
     Parameters
     ----------
     expressions : sequence of Expression
         Canonical ones; sub-expressions they share are computed once.
     panel : Panel
-        Only rows from `first` minus the longest lookback on are read.
+        Only rows from `first` minus the longest lookback on are read. A panel without a field
+        `vwap` gives the typical price (high + low + close) / 3 for it.
     first : int
         First row wanted. Values are bit for bit those of a call with `first=0`.
     dtype : float32 or float64
         Of what is returned and of intermediate values; windows are summed in float64 anyway.
-    buffers : Buffers, optional
-        Where arrays come from and intermediate ones go back to. A caller that evaluates often keeps
-        one per thread and gives results back once they are used.
+    threads : int
+        Parts of the panel computed at a time; the values do not depend on it.
 
     Returns
     -------
@@ -75,28 +66,160 @@ def evaluate(
     DataError
         If `first` is not a row of the panel.
     """
-    if not 0 <= first <= panel.n_sessions:
-        raise DataError(
-            f"first={first} in a panel of {panel.n_sessions} sessions",
-            rule="the first row wanted lies in the panel",
+    return Evaluator(panel, dtype=dtype, threads=threads).evaluate(expressions, first=first)
+
+
+class Evaluator:
+    """Evaluates expressions on one panel, and keeps its fields and its memory between calls.
+
+    Threads share the sessions: each takes a block, and what its windows reach behind it, which
+    gives the same bits. An evaluator is used by one caller at a time.
+
+    Parameters
+    ----------
+    panel, dtype, threads
+        As of `evaluate`.
+    """
+
+    def __init__(
+        self, panel: Panel, *, dtype: npt.DTypeLike = np.float64, threads: int = 1
+    ) -> None:
+        self.panel = panel
+        self.dtype = np.dtype(dtype)
+        self._universe: BoolArray = np.ascontiguousarray(panel.universe)
+        self._fields: dict[str, FloatArray] = {}
+        self._threads = max(threads, 1)
+        self._helpers = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        self._lock = Lock()
+        self._workspaces: list[Workspace] = []
+        self._results: dict[tuple[int, int], list[FloatArray]] = {}
+
+    def evaluate(self, expressions: Sequence[Expression], *, first: int = 0) -> list[FloatArray]:
+        """Return the values of each expression: arrays that are the caller's own.
+
+        An expression that is given twice has one array.
+        """
+        shape = self._shape(first)
+        values = {root: np.empty(shape, dtype=self.dtype) for root in dict.fromkeys(expressions)}
+        self._fill(values, first)
+        return [values[expression] for expression in expressions]
+
+    def map(
+        self,
+        function: Callable[[Expression, FloatArray], T],
+        expressions: Sequence[Expression],
+        *,
+        first: int = 0,
+    ) -> list[T]:
+        """Return `function(expression, values)` of each.
+
+        The array is used again as soon as `function` returns; it may be called from any thread.
+        """
+        shape = self._shape(first)
+        arrays = self._results.setdefault(shape, [])
+        size = max(shape[0] * shape[1] * self.dtype.itemsize, 1)
+        step = max(_SLAB // size, self._threads)
+        roots = list(dict.fromkeys(expressions))
+        while len(arrays) < min(step, len(roots)):
+            arrays.append(np.empty(shape, dtype=self.dtype))
+        results: dict[Expression, T] = {}
+
+        def use(root: Expression, values: FloatArray) -> None:
+            results[root] = function(root, values)
+
+        for start in range(0, len(roots), step):
+            values = dict(zip(roots[start : start + step], arrays, strict=False))
+            self._fill(values, first)
+            self._share([partial(use, root, array) for root, array in values.items()])
+        return [results[expression] for expression in expressions]
+
+    def field(self, name: str) -> FloatArray:
+        """Return a field of the panel in this dtype, contiguous, with NaN for what is not finite.
+
+        Raises
+        ------
+        ExpressionError
+            If the panel does not have it.
+        """
+        with self._lock:
+            values = self._fields.get(name)
+            if values is None:
+                values = np.array(self._stored(name), dtype=self.dtype, order="C")
+                _clean(values.reshape(-1))
+                self._fields[name] = values
+            return values
+
+    def _stored(self, name: str) -> FloatArray:
+        fields = self.panel.fields
+        if name in fields:
+            return fields[name]
+        if name == "vwap":
+            return (fields["high"] + fields["low"] + fields["close"]) / 3
+        raise ExpressionError(
+            f"the panel has no field {name!r}",
+            rule=f"its fields are {', '.join(sorted(fields))}",
+            hint="use one of them, or add the column to the bars",
         )
-    roots = Counter(expressions)
-    order = list(dict.fromkeys(node for root in roots for node in _series(root)))
-    uses = Counter(arg for node in order for arg in set(node.args))
-    uses.update(roots.keys())
-    start = max(0, first - max(map(lookback, roots), default=0))
-    machine = _Machine(panel, start, np.dtype(dtype), Buffers() if buffers is None else buffers)
-    results: dict[Expression, FloatArray] = {}
-    for node in order:
-        machine.compute(node)
-        if node in roots:
-            results[node] = machine.result(node, first)
-            uses[node] -= 1
-        uses.subtract(set(node.args))
-        for done in {node, *node.args}:
-            if uses[done] == 0:
-                machine.forget(done)
-    return [results[root] for root in expressions]
+
+    def _shape(self, first: int) -> tuple[int, int]:
+        if not 0 <= first <= self.panel.n_sessions:
+            raise DataError(
+                f"first={first} in a panel of {self.panel.n_sessions} sessions",
+                rule="the first row wanted lies in the panel",
+            )
+        return self.panel.n_sessions - first, self.panel.n_assets
+
+    def _fill(self, values: Mapping[Expression, FloatArray], first: int) -> None:
+        """Compute each root from row `first` on into its array."""
+        n_sessions, _ = self._shape(first)
+        alike: defaultdict[int, dict[Expression, FloatArray]] = defaultdict(dict)
+        for root, array in values.items():
+            alike[self._n_blocks(n_sessions, lookback(root))][root] = array
+        tasks = []
+        for n_blocks, roots in alike.items():
+            program = Program(
+                roots, self.field, self._universe, origin=self.panel.origin, first=first
+            )
+            # only the first block has nothing to compute again: it may be longer
+            ahead = int(program.mean_reach)
+            rest = n_sessions - ahead
+            ends = [first + ahead + i * rest // n_blocks for i in range(1, n_blocks + 1)]
+            tasks += [partial(self._run, program, b, e) for b, e in pairwise([first, *ends])]
+        self._share(tasks)
+
+    def _n_blocks(self, n_sessions: int, behind: int) -> int:
+        """Return into how many blocks sessions are cut, for expressions of this lookback."""
+        # what is computed again before a block costs at most a quarter of it
+        return max(min(self._threads, n_sessions // (4 * behind + 1)), 1)
+
+    def _run(self, program: Program, begin: int, end: int) -> None:
+        with self._lock:
+            workspace = self._workspaces.pop() if self._workspaces else Workspace(self.dtype)
+        program.run(begin, end, workspace)
+        with self._lock:
+            self._workspaces.append(workspace)
+
+    def _share(self, tasks: Sequence[Callable[[], None]]) -> None:
+        """Do the tasks in order, as many at a time as there are threads."""
+        left = iter(tasks)
+
+        def work() -> None:
+            while True:
+                with self._lock:
+                    task = next(left, None)
+                if task is None:
+                    return
+                task()
+
+        others: list[Future[None]] = []
+        if self._helpers is not None and len(tasks) > 1:
+            others = [self._helpers.submit(work) for _ in range(self._threads - 1)]
+        try:
+            work()
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
 
 
 @jit
@@ -105,86 +228,3 @@ def _clean(values: FloatArray) -> None:
     for i in range(values.size):
         v = values[i]
         values[i] = v if v - v == 0.0 else np.nan
-
-
-@jit
-def _restrict(values: FloatArray, universe: BoolArray, out: FloatArray) -> None:
-    """Copy what is in the universe, NaN elsewhere."""
-    for t in range(len(values)):
-        row, member, target = values[t], universe[t], out[t]
-        for a in range(row.size):
-            target[a] = row[a] if member[a] else np.nan
-
-
-def _series(root: Expression) -> Iterator[Expression]:
-    """Yield the nodes that have a value per asset and session, arguments before their call."""
-    for arg in root.args:
-        if not isinstance(arg, Constant):
-            yield from _series(arg)
-    yield root
-
-
-class _Machine:
-    """Computes nodes on the rows of a panel from `start` on, and keeps them until told."""
-
-    def __init__(self, panel: Panel, start: int, dtype: np.dtype[Any], buffers: Buffers) -> None:
-        self._panel = panel
-        self._start = start
-        self._dtype = dtype
-        self._buffers = buffers
-        self._shape = (panel.n_sessions - start, panel.n_assets)
-        self._universe: BoolArray = np.array(panel.universe[start:], order="C")
-        self._values: dict[Expression, FloatArray] = {}
-
-    def compute(self, node: Expression) -> None:
-        """Compute `node`, whose arguments have been computed."""
-        out = self._buffers.take(self._shape, self._dtype)
-        with np.errstate(all="ignore"):
-            if isinstance(node, Field):
-                self._load(node.name, out)
-            elif isinstance(node, Constant):
-                out[:] = node.value
-            else:
-                self._call(node, out)
-                out[: lookback(node)] = np.nan
-        _clean(out.reshape(-1))
-        self._values[node] = out
-
-    def result(self, node: Expression, first: int) -> FloatArray:
-        """Return the values of `node` from row `first` of the panel on, in the universe."""
-        skip = first - self._start
-        out = self._buffers.take((self._shape[0] - skip, self._shape[1]), self._dtype)
-        _restrict(self._values[node][skip:], self._universe[skip:], out)
-        return out
-
-    def forget(self, node: Expression) -> None:
-        """Give back the array of `node`."""
-        values = self._values.pop(node, None)
-        if values is not None:
-            self._buffers.give(values)
-
-    def _load(self, name: str, out: FloatArray) -> None:
-        """Copy a field: kernels are compiled for writable, contiguous arrays and nothing else."""
-        stored = self._panel.fields.get(name)
-        if stored is None:
-            raise ExpressionError(
-                f"the panel has no field {name!r}",
-                rule=f"its fields are {', '.join(sorted(self._panel.fields))}",
-                hint="use one of them, or add the column to the bars",
-            )
-        np.copyto(out, stored[self._start :], casting="same_kind")
-
-    def _call(self, node: Call, out: FloatArray) -> None:
-        operator = OPERATORS[node.op]
-        args: list[FloatArray | float] = []
-        for kind, arg in zip(operator.arguments, node.args, strict=True):
-            if isinstance(arg, Constant):
-                args.append(int(arg.value) if kind == "window" else arg.value)
-            else:
-                args.append(self._values[arg])
-        if operator.kind is Kind.ELEMENTWISE:
-            operator.kernel(*args, out=out)
-        elif operator.kind is Kind.CROSS_SECTION:
-            operator.kernel(*args, universe=self._universe, out=out)
-        else:
-            operator.kernel(*args, origin=self._panel.origin + self._start, out=out)

@@ -1,8 +1,9 @@
-"""Expressions: frozen trees in which equal formulas are equal objects.
+"""Expressions: frozen trees in which equal formulas are one object.
 
 `call` is the only constructor that should be used for a call: it completes defaults, folds
 constants, regroups and sorts what may be regrouped and sorted, and refuses what is no call. What it
-returns is canonical: its text parses back into the same tree.
+returns is canonical: its text parses back into the same tree. `signals.algebra` knows the rules of
+sums, products and signs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from functools import reduce
 
 import numpy as np
 
+from signals import algebra
 from signals.errors import ExpressionError
 from signals.nodes import (
     Call,
@@ -43,9 +45,6 @@ __all__ = [
     "windows",
 ]
 
-#: The right operand (either, of + and *) that leaves the other as it is.
-_NEUTRAL = {"ADD": 0.0, "SUBTRACT": 0.0, "MULTIPLY": 1.0, "DIVIDE": 1.0}
-
 
 def constant(value: float) -> Constant:
     """Return a number as an expression; -0 is 0.
@@ -67,16 +66,19 @@ def constant(value: float) -> Constant:
 def call(op: str, *args: Expression) -> Expression:
     """Return the canonical expression of operator `op` on canonical `args`.
 
-    Arguments that are left out get their defaults; calls on constants alone become a constant;
-    operands of an associative operator are regrouped from the left, those of a commutative one are
-    sorted (constants, fields, calls; then by text); x + 0, x - 0, 1 * x and x / 1 are x, 0 - x
-    is -1 * x, and -1 * (x - y) is y - x.
+    Arguments that are left out get their defaults, and calls on constants alone become a constant.
+    A sum is its positive terms less its negative ones, so that a - b is a + (-1 * b); a product has
+    at most one constant, in front. Both are regrouped from the left and sorted (constants, fields,
+    calls; then by text), as are the operands of every commutative operator. x + 0 and 1 * x are x,
+    -1 * (x - y) is y - x, MAX(x, x) is x. `LT` and `LE` are `GT` and `GE` with their sides swapped.
 
     Raises
     ------
     ExpressionError
         If there is no such operator, or it does not take these arguments.
     """
+    if op in _MIRRORED:
+        return call(_MIRRORED[op], *reversed(args))
     operator = OPERATORS.get(op)
     if operator is not None:
         args = operator.complete(args)
@@ -84,14 +86,16 @@ def call(op: str, *args: Expression) -> Expression:
     if operator is None or wrong is not None:
         assert wrong is not None  # noqa: S101 - an unknown operator is a fault
         raise ExpressionError(wrong.fact, rule=wrong.rule, hint=wrong.hint)
-    if operator.associative:
-        return _regroup(operator, args)
-    return _single(operator, args)
+    if operator.kind is Kind.ELEMENTWISE and all(isinstance(arg, Constant) for arg in args):
+        return _fold(operator, args)
+    if op in _ALGEBRA:
+        return _checked(_ALGEBRA[op](*args))
+    return _simpler(op, args) or _sorted(operator, args)
 
 
 def negate(expression: Expression) -> Expression:
     """Return -1 * expression."""
-    return call("MULTIPLY", constant(-1.0), expression)
+    return algebra.negated(expression)
 
 
 def windows(expression: Expression) -> tuple[int, ...]:
@@ -105,66 +109,73 @@ def windows(expression: Expression) -> tuple[int, ...]:
     )
 
 
-def _single(operator: Operator, args: tuple[Expression, ...]) -> Expression:
-    """Return one call, its constants folded and its operands sorted."""
-    if operator.kind is Kind.ELEMENTWISE and all(isinstance(arg, Constant) for arg in args):
-        return _fold(operator, args)
-    neutral = _NEUTRAL.get(operator.name)
-    if neutral is not None and args[1] == Constant(neutral):
-        return args[0]
-    if operator.name == "SUBTRACT" and args[0] == Constant(0.0):
-        return negate(args[1])
+_ZERO = Constant(0.0)
+
+#: Comparisons that are written but not kept.
+_MIRRORED = {"LT": "GT", "LE": "GE"}
+
+_ALGEBRA = {
+    "ADD": lambda x, y: algebra.total(((1, x), (1, y))),
+    "SUBTRACT": lambda x, y: algebra.total(((1, x), (-1, y))),
+    "MULTIPLY": lambda x, y: algebra.product((x, y)),
+    "DIVIDE": algebra.quotient,
+}
+
+
+def _simpler(op: str, args: tuple[Expression, ...]) -> Expression | None:
+    """Return what a choice by a constant, or a question whether 0 or 1 is not 0, comes to."""
+    if op == "WHERE" and isinstance(args[0], Constant):
+        return args[1] if args[0].value != 0 else args[2]
+    if op == "NE" and _ZERO in args:
+        other = args[0] if args[1] is _ZERO else args[1]
+        if isinstance(other, Call) and OPERATORS[other.op].boolean:
+            return other
+    return None
+
+
+def _sorted(operator: Operator, args: tuple[Expression, ...]) -> Expression:
+    """Return one call, its operands regrouped and sorted where that is allowed."""
+    if operator.associative:
+        return _regroup(operator, args)
     if operator.commutative:
         series = sum(kind == "series" for kind in operator.arguments)
-        args = (*sorted(args[:series], key=_order), *args[series:])
+        args = (*sorted(args[:series], key=algebra.order), *args[series:])
     return Call(operator.name, args)
 
 
 def _regroup(operator: Operator, args: tuple[Expression, ...]) -> Expression:
-    """Return nested calls of an associative operator as one chain, constants first."""
-    operands = [part for arg in args for part in _operands(operator.name, arg)]
-    numbers = tuple(part for part in operands if isinstance(part, Constant))
+    """Return nested calls of an associative operator as one chain, a constant first."""
+    operands = [part for arg in args for part in algebra.operands(operator.name, arg)]
+    if operator.idempotent:
+        operands = list(dict.fromkeys(operands))
+    numbers = [part for part in operands if isinstance(part, Constant)]
     others: list[Expression]
-    others = sorted((part for part in operands if not isinstance(part, Constant)), key=_order)
+    others = sorted((x for x in operands if not isinstance(x, Constant)), key=algebra.order)
     if numbers:
-        folded = reduce(lambda a, b: _fold(operator, (a, b)), numbers)
-        if not others:
-            return folded
-        first = others[0]
-        sign = operator.name == "MULTIPLY" and folded == Constant(-1.0) and len(others) == 1
-        if sign and isinstance(first, Call) and first.op == "SUBTRACT":
-            return call("SUBTRACT", first.args[1], first.args[0])
-        if folded != Constant(_NEUTRAL.get(operator.name, math.nan)):
-            others.insert(0, folded)
+        others.insert(0, reduce(lambda a, b: _fold(operator, (a, b)), numbers))
     return reduce(lambda a, b: Call(operator.name, (a, b)), others)
-
-
-def _operands(op: str, node: Expression) -> list[Expression]:
-    if isinstance(node, Call) and node.op == op:
-        return [part for arg in node.args for part in _operands(op, arg)]
-    return [node]
 
 
 def _fold(operator: Operator, args: tuple[Expression, ...]) -> Constant:
     """Return a call on constants as the constant it gives."""
-    kinds = operator.arguments
-    values = [
-        np.array([arg.value]) if kind == "series" else arg.value
-        for kind, arg in zip(kinds, args, strict=True)
-        if isinstance(arg, Constant)
-    ]
-    with np.errstate(all="ignore"):
-        result = float(operator.kernel(*values, out=np.empty(1))[0])
+    values = [np.array([[arg.value]]) for arg in args if isinstance(arg, Constant)]
+    result = float(operator.kernel(*values, out=np.empty((1, 1)))[0, 0])
     if not math.isfinite(result):
-        raise ExpressionError(
-            f"{Call(operator.name, args)} is not defined",
-            rule="the constants of an expression are finite numbers",
-            hint="look for a division by zero or an overflow between constants",
-        )
+        raise _undefined(str(Call(operator.name, args)))
     return constant(result)
 
 
-def _order(node: Expression) -> tuple[int, str]:
-    """Return the key operands are sorted by: constants, fields, calls; then by text."""
-    kind = 0 if isinstance(node, Constant) else 1 if isinstance(node, Field) else 2
-    return kind, str(node)
+def _checked(expression: Expression) -> Expression:
+    """Return a sum, product or quotient whose constants are finite."""
+    for arg in (expression, *expression.args):
+        if isinstance(arg, Constant) and not math.isfinite(arg.value):
+            raise _undefined(str(expression))
+    return expression
+
+
+def _undefined(text: str) -> ExpressionError:
+    return ExpressionError(
+        f"{text} is not defined",
+        rule="the constants of an expression are finite numbers",
+        hint="look for a division by zero or an overflow between constants",
+    )

@@ -1,19 +1,21 @@
-"""Parsing factor text; text never reaches Python's `eval`."""
+"""Parsing factor text, in our language or in a dialect; text never reaches Python's `eval`."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import cast
 
-from lark import Lark, Token, v_args
+from lark import Lark, Token, Tree, v_args
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken, VisitError
 from lark.visitors import Transformer_NonRecursive
 
+from signals.dialects import BARE, SPELLINGS, UNSUPPORTED, WITH_NUMBER, bare_meaning
 from signals.errors import ExpressionError
 from signals.expression import (
+    Constant,
     Expression,
     Field,
     call,
@@ -25,7 +27,7 @@ from signals.expression import (
     size,
     windows,
 )
-from signals.operators import OPERATORS, fault
+from signals.operators import OPERATORS, fault, nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,6 @@ class Limits:
 #: The limits where nothing else is said.
 LIMITS = Limits()
 
-#: A name without `$` at the end of a text.
-_LAST_NAME = re.compile(r"(?<![\w$])([A-Za-z_]\w*)\s*$")
-
 
 @dataclass(frozen=True, slots=True)
 class _Term:
@@ -72,7 +71,9 @@ class _Term:
 def parse(text: str, *, limits: Limits = LIMITS) -> Expression:
     """Return the canonical expression of `text`.
 
-    `$return` is short for `TS_PCTCHANGE($close, 1)`.
+    Spellings of qlib, of Alpha101 and of FASTEXPR are read beside our own: names tell them apart
+    (`TS_MEAN`, `Mean`, `ts_mean`), and `signals.dialects` says what each means here. `$return` is
+    short for `TS_PCTCHANGE($close, 1)`.
 
     Parameters
     ----------
@@ -129,6 +130,11 @@ def _parser() -> Lark:
     return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=False)
 
 
+@cache
+def _template(meaning: str) -> Tree[Token]:
+    return _parser().parse(meaning)
+
+
 def _located(text: str, column: int, fact: str, rule: str, hint: str) -> ExpressionError:
     """Return the error with its column and a caret under it; long text is cut around the caret."""
     start = max(0, column - 60)
@@ -141,10 +147,11 @@ def _located(text: str, column: int, fact: str, rule: str, hint: str) -> Express
 
 def _refusal(text: str, error: UnexpectedInput) -> ExpressionError:
     """Return lark's error as ours."""
-    rule = "an expression is made of $fields, numbers, OPERATOR(...), + - * / and parentheses"
+    rule = "an expression is made of $fields, numbers, OPERATOR(...), parentheses and + - * / ^"
+    rule += " > < >= <= == != && || ! ?:"
     if isinstance(error, UnexpectedCharacters):
         column = cast("int", error.pos_in_stream)  # declared as None
-        hint = "remove it; comparisons, powers and conditions are written as operators"
+        hint = "remove it"
         if text[column] == "$":
             hint = "a dollar sign is followed by the name of a field, for instance $close"
         return _located(text, column, f"unexpected {text[column]!r}", rule, hint)
@@ -153,9 +160,6 @@ def _refusal(text: str, error: UnexpectedInput) -> ExpressionError:
     token = error.token
     ends = token.type == "$END"
     column = len(text.rstrip()) if ends else int(token.start_pos or 0)
-    name = _LAST_NAME.search(text[:column])
-    if name is not None:
-        return _bare_name(text, name.start(), name[1], rule)
     fact = "the expression ends too early" if ends else f"unexpected {token.value!r}"
     hint = "complete it" if ends else "check what stands before it"
     if "RPAR" in error.expected and text.count("(") > text.count(")"):
@@ -165,21 +169,18 @@ def _refusal(text: str, error: UnexpectedInput) -> ExpressionError:
     return _located(text, column, fact, rule, hint)
 
 
-def _bare_name(text: str, column: int, name: str, rule: str) -> ExpressionError:
-    fact, hint = f"bare name {name!r}", f"a field is written ${name}, an operator NAME(...)"
-    if name in OPERATORS:
-        fact, hint = f"{name} has no arguments", f"write {OPERATORS[name].signature}"
-    return _located(text, column, fact, rule, hint)
-
-
 @v_args(inline=True)
 class _Builder(Transformer_NonRecursive[Token, _Term]):
-    """Builds canonical expressions from the leaves up, whatever the nesting of the text."""
+    """Builds canonical expressions from the leaves up, whatever the nesting of the text.
 
-    def __init__(self, text: str, limits: Limits) -> None:
+    With `bound`, the text is the meaning of a dialect's call, and its bare names are arguments.
+    """
+
+    def __init__(self, text: str, limits: Limits, bound: Mapping[str, _Term] | None = None) -> None:
         super().__init__()
         self._text = text
         self._limits = limits
+        self._bound = bound
 
     def _call(self, op: str, column: int, *terms: _Term) -> _Term:
         level = 1 + max((term.depth for term in terms), default=0)
@@ -192,7 +193,7 @@ class _Builder(Transformer_NonRecursive[Token, _Term]):
             )
         args = tuple(term.expression for term in terms)
         operator = OPERATORS.get(op)
-        wrong = fault(op, args if operator is None else operator.complete(args))
+        wrong = None if operator is None else fault(op, operator.complete(args))
         if wrong is not None:
             where = wrong.argument
             at = terms[where].column if where is not None and where < len(terms) else column
@@ -203,10 +204,24 @@ class _Builder(Transformer_NonRecursive[Token, _Term]):
             raise self._error(column, error.fact, error.rule, error.hint) from None
 
     def _error(self, column: int, fact: str, rule: str, hint: str) -> ExpressionError:
+        if self._bound is not None:  # the call this is the meaning of knows its column
+            return ExpressionError(fact, rule=rule, hint=hint)
         return _located(self._text, column, fact, rule, hint)
 
     def _infix(self, op: str, left: _Term, right: _Term) -> _Term:
         return self._call(op, left.column, left, right)
+
+    def where(self, condition: _Term, yes: _Term, no: _Term) -> _Term:
+        return self._call("WHERE", condition.column, condition, yes, no)
+
+    def either(self, left: _Term, right: _Term) -> _Term:
+        return self._infix("OR", left, right)
+
+    def both(self, left: _Term, right: _Term) -> _Term:
+        return self._infix("AND", left, right)
+
+    def compared(self, left: _Term, symbol: Token, right: _Term) -> _Term:
+        return self._infix(_COMPARISONS[str(symbol)], left, right)
 
     def add(self, left: _Term, right: _Term) -> _Term:
         return self._infix("ADD", left, right)
@@ -220,8 +235,14 @@ class _Builder(Transformer_NonRecursive[Token, _Term]):
     def divide(self, left: _Term, right: _Term) -> _Term:
         return self._infix("DIVIDE", left, right)
 
+    def power(self, base: _Term, exponent: _Term) -> _Term:
+        return self._infix("POW", base, exponent)
+
     def negative(self, sign: Token, term: _Term) -> _Term:
-        return _Term(negate(term.expression), int(sign.start_pos or 0), term.depth + 1)
+        return _Term(negate(term.expression), int(sign.start_pos or 0), term.depth)
+
+    def negation(self, sign: Token, term: _Term) -> _Term:
+        return self._call("EQ", int(sign.start_pos or 0), term, _Term(constant(0.0), 0, 1))
 
     def number(self, token: Token) -> _Term:
         column = int(token.start_pos or 0)
@@ -237,5 +258,53 @@ class _Builder(Transformer_NonRecursive[Token, _Term]):
             return _Term(call("TS_PCTCHANGE", Field("close"), constant(1.0)), column, 2)
         return _Term(Field(name), column, 1)
 
-    def operator(self, name: Token, *terms: _Term) -> _Term:
-        return self._call(str(name), int(name.start_pos or 0), *terms)
+    def bare(self, token: Token) -> _Term:
+        name, column = str(token), int(token.start_pos or 0)
+        if self._bound is not None and name in self._bound:
+            return self._bound[name]
+        meaning = bare_meaning(name)
+        if meaning is not None:
+            return self._expanded(name, meaning, column, {})
+        fact, hint = f"bare name {name!r}", f"a field is written ${name}, an operator NAME(...)"
+        if name in OPERATORS:
+            fact, hint = f"{name} has no arguments", f"write {OPERATORS[name].signature}"
+        rule = f"the bare names are {', '.join(BARE)} and adv followed by sessions"
+        raise self._error(column, fact, rule, hint)
+
+    def operator(self, token: Token, *terms: _Term) -> _Term:
+        name, column = str(token), int(token.start_pos or 0)
+        key = (name, len(terms))
+        plain = bool(terms) and isinstance(terms[-1].expression, Constant)
+        spelling = (WITH_NUMBER.get(key) if plain else None) or SPELLINGS.get(key)
+        if spelling is not None:
+            arguments = dict(zip(spelling.parameters, terms, strict=True))
+            return self._expanded(name, spelling.meaning, column, arguments)
+        if name in OPERATORS or name in ("LT", "LE"):
+            return self._call(name, column, *terms)
+        if name in UNSUPPORTED:
+            fact, rule = f"{name} is not supported", UNSUPPORTED[name]
+            raise self._error(column, fact, rule, "say it with operators that are")
+        calls = [row.call for (known, _), row in SPELLINGS.items() if known == name]
+        if calls:
+            fact, rule = f"{name} has {len(terms)} arguments", f"it is read as {' or '.join(calls)}"
+            raise self._error(column, fact, rule, f"write {calls[0]}")
+        rule = "an operator is one of the table, or of a dialect that is read"
+        raise self._error(column, f"unknown operator {name!r}", rule, nearest(name))
+
+    def _expanded(
+        self, name: str, meaning: str, column: int, arguments: Mapping[str, _Term]
+    ) -> _Term:
+        """Return what a dialect's call or bare name means here."""
+        try:
+            term: _Term = _Builder(meaning, self._limits, arguments).transform(_template(meaning))
+        except VisitError as error:
+            cause = error.orig_exc
+            if not isinstance(cause, ExpressionError):
+                raise
+            fact = f"{name} means {meaning}: {cause.fact}"
+            raise self._error(column, fact, cause.rule, cause.hint) from None
+        return _Term(term.expression, column, term.depth)
+
+
+#: Comparisons as they are written.
+_COMPARISONS = {">": "GT", "<": "LT", ">=": "GE", "<=": "LE", "==": "EQ", "!=": "NE"}

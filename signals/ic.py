@@ -6,32 +6,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from signals.errors import DataError
-from signals.jit import jit
 from signals.panel import FloatArray
-
-IndexArray = npt.NDArray[np.intp]
+from signals.prepared import PreparedLabel, pearson, prepare, spearman
 
 #: Two-sided 95 % point of the normal distribution.
 Z95 = 1.959963984540054
-
-
-@dataclass(frozen=True, eq=False)
-class RankedRows:
-    """Rows with their sort order: a label sorted once ranks against any number of factors.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_sessions, n_assets)
-        The values; what is not finite is missing.
-    order : ndarray of int, shape (n_sessions, n_assets)
-        Columns of each row by ascending value, missing ones last.
-    """
-
-    values: FloatArray
-    order: IndexArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +33,16 @@ class MeanEstimate:
         return {k: v if math.isfinite(v) else None for k, v in numbers.items()} | {"n": self.n}
 
 
-def ranked_rows(values: FloatArray) -> RankedRows:
-    """Sort each row of `values`, shape (n_sessions, n_assets), once, for `rank_ic`."""
-    sortable = np.where(np.isfinite(values), values, np.inf)
-    return RankedRows(np.ascontiguousarray(values), np.argsort(sortable, axis=1))
-
-
-def ic(factor: FloatArray, label: FloatArray, *, min_assets: int = 30) -> FloatArray:
+def ic(
+    factor: FloatArray, label: FloatArray | PreparedLabel, *, min_assets: int = 30
+) -> FloatArray:
     """Return the IC of each session.
 
     Parameters
     ----------
     factor : ndarray of shape (n_sessions, n_assets)
         Values known at the close of each session; what is not finite is missing.
-    label : ndarray of shape (n_sessions, n_assets)
+    label : ndarray of shape (n_sessions, n_assets), or PreparedLabel
         Forward returns as fractions; row t is earned after row t of `factor`.
     min_assets : int
         Sessions with fewer assets finite in both give NaN.
@@ -73,50 +50,48 @@ def ic(factor: FloatArray, label: FloatArray, *, min_assets: int = 30) -> FloatA
     Returns
     -------
     ndarray of float64, shape (n_sessions,)
-        Pearson correlation in [-1, 1]; NaN where either side does not vary. Sums run over the
-        assets in order, so that missing columns appended at the right change no bit.
+        Pearson correlation in [-1, 1]; NaN where either side does not vary. Sums are taken in
+        fixed point, so that missing columns, wherever they stand, change no bit.
 
     Raises
     ------
     DataError
         If the shapes differ.
     """
-    _same_shape(factor, label)
-    return _pearson_rows(
-        np.ascontiguousarray(factor), np.ascontiguousarray(label), max(min_assets, 2)
-    )
+    _same_shape(factor.shape, label.shape)
+    values = label.values if isinstance(label, PreparedLabel) else label
+    return pearson(factor, values, max(min_assets, 2))
 
 
 def rank_ic(
-    factor: FloatArray | RankedRows, label: FloatArray | RankedRows, *, min_assets: int = 30
+    factor: FloatArray, label: FloatArray | PreparedLabel, *, min_assets: int = 30
 ) -> FloatArray:
     """Return the RankIC of each session.
 
     Parameters
     ----------
-    factor : ndarray of shape (n_sessions, n_assets), or RankedRows
+    factor : ndarray of shape (n_sessions, n_assets)
         Values known at the close of each session; what is not finite is missing.
-    label : ndarray of shape (n_sessions, n_assets), or RankedRows
+    label : ndarray of shape (n_sessions, n_assets), or PreparedLabel
         Forward returns as fractions (0.01 is 1 %); row t is earned after row t of `factor`.
-        Give `ranked_rows(label)` where many factors meet one label: it is then sorted once.
+        Give `prepare(label)` where many factors meet one label: it is then ranked once.
     min_assets : int
         Sessions with fewer assets finite in both give NaN.
 
     Returns
     -------
     ndarray of float64, shape (n_sessions,)
-        Spearman correlation in [-1, 1]; ties get their mean rank; NaN where either side does not
-        vary. Twice a mean rank is an integer, so every sum is exact.
+        Spearman correlation in [-1, 1]; exact ties get their mean rank; NaN where either side does
+        not vary. Twice a mean rank is an integer, so every sum is exact.
 
     Raises
     ------
     DataError
         If the shapes differ.
     """
-    left = factor if isinstance(factor, RankedRows) else ranked_rows(factor)
-    right = label if isinstance(label, RankedRows) else ranked_rows(label)
-    _same_shape(left.values, right.values)
-    return _spearman_rows(left.values, left.order, right.values, right.order, max(min_assets, 2))
+    _same_shape(factor.shape, label.shape)
+    prepared = label if isinstance(label, PreparedLabel) else prepare(label)
+    return spearman(factor, prepared, max(min_assets, 2))
 
 
 def icir(series: FloatArray) -> float:
@@ -197,100 +172,9 @@ def warm_up() -> None:
             rank_ic(a, b, min_assets=2)
 
 
-def _same_shape(factor: FloatArray, label: FloatArray) -> None:
-    if factor.shape != label.shape or factor.ndim != 2:
+def _same_shape(factor: tuple[int, ...], label: tuple[int, ...]) -> None:
+    if factor != label or len(factor) != 2:
         raise DataError(
-            f"factor has shape {factor.shape}, label {label.shape}",
+            f"factor has shape {factor}, label {label}",
             rule="both are (n_sessions, n_assets)",
         )
-
-
-@jit
-def _pearson_rows(x: FloatArray, y: FloatArray, min_assets: int) -> FloatArray:
-    """Two passes a row: means, then products of deviations, in order of the assets."""
-    n_sessions, n_assets = x.shape
-    out = np.full(n_sessions, np.nan)
-    for t in range(n_sessions):
-        n = 0
-        sum_x = sum_y = 0.0
-        low_x = low_y = np.inf
-        high_x = high_y = -np.inf
-        for i in range(n_assets):
-            if np.isfinite(x[t, i]) and np.isfinite(y[t, i]):
-                n += 1
-                a, b = np.float64(x[t, i]), np.float64(y[t, i])
-                sum_x += a
-                sum_y += b
-                low_x, high_x = min(low_x, a), max(high_x, a)
-                low_y, high_y = min(low_y, b), max(high_y, b)
-        if n < min_assets or low_x == high_x or low_y == high_y:
-            continue
-        mean_x, mean_y = sum_x / n, sum_y / n
-        xx = yy = xy = 0.0
-        for i in range(n_assets):
-            if np.isfinite(x[t, i]) and np.isfinite(y[t, i]):
-                a, b = x[t, i] - mean_x, y[t, i] - mean_y
-                xx += a * a
-                yy += b * b
-                xy += a * b
-        scale = math.sqrt(xx) * math.sqrt(yy)
-        if scale > 0:
-            out[t] = min(max(xy / scale, -1.0), 1.0)
-    return out
-
-
-@jit
-def _spearman_rows(
-    x: FloatArray, x_order: IndexArray, y: FloatArray, y_order: IndexArray, min_assets: int
-) -> FloatArray:
-    """Correlate the ranks of two rows among the columns they have in common.
-
-    Ranks are doubled, so that a mean rank is an integer; `y_rank` is 0 where a side is missing.
-    """
-    n_sessions, n_assets = x.shape
-    out = np.full(n_sessions, np.nan)
-    y_rank = np.zeros(n_assets, dtype=np.int64)
-    picked = np.empty(n_assets, dtype=np.int64)
-    for t in range(n_sessions):
-        n = 0
-        for k in range(n_assets):
-            j = y_order[t, k]
-            y_rank[j] = 0
-            picked[n] = j
-            n += np.isfinite(x[t, j]) & np.isfinite(y[t, j])
-        if n < min_assets:
-            continue
-        yy = 0
-        start = 0
-        while start < n:
-            stop = start + 1
-            while stop < n and y[t, picked[stop]] == y[t, picked[start]]:
-                stop += 1
-            rank = start + stop + 1  # twice the mean of start + 1 .. stop
-            for k in range(start, stop):
-                y_rank[picked[k]] = rank
-            yy += (stop - start) * rank * rank
-            start = stop
-        xx = xy = 0
-        start = stop = 0  # a group of ties is start .. stop - 1
-        in_group = 0
-        value = np.inf
-        for k in range(n_assets):
-            j = x_order[t, k]
-            rank = y_rank[j]
-            if rank == 0:
-                continue
-            if x[t, j] != value:
-                xx += (stop - start) * (start + stop + 1) * (start + stop + 1)
-                xy += in_group * (start + stop + 1)
-                value, start, in_group = x[t, j], stop, 0
-            stop += 1
-            in_group += rank
-        xx += (stop - start) * (start + stop + 1) * (start + stop + 1)
-        xy += in_group * (start + stop + 1)
-        centre = n * (n + 1) * (n + 1)  # n times the square of the doubled mean rank
-        xx, yy, xy = xx - centre, yy - centre, xy - centre
-        if xx > 0 and yy > 0:
-            # equal sums have an exact root of their product
-            out[t] = xy / xx if xx == yy else xy / (math.sqrt(xx) * math.sqrt(yy))
-    return out

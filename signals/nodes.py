@@ -1,22 +1,56 @@
-"""The nodes of an expression tree, their text and the measures that are sums over them."""
+"""The nodes of an expression tree, their text and the measures that are sums over them.
+
+Nodes are hash-consed: there is one object for each formula, so that equality is identity, a set of
+expressions costs no comparison of trees, and a sub-expression that two factors share is one node.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, ClassVar, TypeVar
+from weakref import WeakValueDictionary
 
 #: Symbol and binding strength of the operators written between their operands.
 INFIX = {
-    "ADD": ("+", 1),
-    "SUBTRACT": ("-", 1),
-    "MULTIPLY": ("*", 2),
-    "DIVIDE": ("/", 2),
+    "OR": ("||", 1),
+    "AND": ("&&", 2),
+    "GT": (">", 3),
+    "GE": (">=", 3),
+    "EQ": ("==", 3),
+    "NE": ("!=", 3),
+    "ADD": ("+", 4),
+    "SUBTRACT": ("-", 4),
+    "MULTIPLY": ("*", 5),
+    "DIVIDE": ("/", 5),
 }
 
+#: Binding strength of `condition ? x : y` and of what needs no parentheses.
+_CONDITIONAL, _ATOM = 0, 6
 
-@dataclass(frozen=True, slots=True)
-class Field:
+T = TypeVar("T")
+
+_nodes: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
+_lock = Lock()
+
+
+class _HashConsed(type):
+    """Returns the node that is there already instead of an equal one."""
+
+    def __call__(cls: type[T], *args: Any) -> T:
+        key = (cls, *args)
+        node: T | None = _nodes.get(key)
+        if node is None:
+            with _lock:
+                node = _nodes.get(key)
+                if node is None:
+                    node = _nodes[key] = super().__call__(*args)  # type: ignore[misc]
+        return node
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Field(metaclass=_HashConsed):
     """One field of the panel; `Field("close")` is written `$close`."""
 
     args: ClassVar[tuple[Expression, ...]] = ()
@@ -25,43 +59,68 @@ class Field:
     def __str__(self) -> str:
         return f"${self.name}"
 
+    def __reduce__(self) -> tuple[type[Field], tuple[str]]:
+        return Field, (self.name,)
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Constant(metaclass=_HashConsed):
     """A number: an operand, or an operator's window or parameter."""
 
     args: ClassVar[tuple[Expression, ...]] = ()
     value: float
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", float(self.value))
+
     def __str__(self) -> str:
         if self.value.is_integer() and abs(self.value) < 1e15:
             return str(int(self.value))
-        return repr(float(self.value))
+        return repr(self.value)
+
+    def __reduce__(self) -> tuple[type[Constant], tuple[float]]:
+        return Constant, (self.value,)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Call(metaclass=_HashConsed):
     """An operator and its arguments; built by `signals.expression.call`, which canonicalises."""
 
     op: str
     args: tuple[Expression, ...]
+    _text: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_text", _text(self.op, self.args))
 
     def __str__(self) -> str:
-        if self.op not in INFIX:
-            return f"{self.op}({', '.join(map(str, self.args))})"
-        symbol, strength = INFIX[self.op]
-        left, right = self.args
-        # The operators are left-associative: an equal on the right needs its parentheses.
-        return f"{_operand(left, strength)} {symbol} {_operand(right, strength + 1)}"
+        return self._text
+
+    def __reduce__(self) -> tuple[type[Call], tuple[str, tuple[Expression, ...]]]:
+        return Call, (self.op, self.args)
 
 
 Expression = Field | Constant | Call
 
 
+def _text(op: str, args: tuple[Expression, ...]) -> str:
+    """Return a call as it is written."""
+    if op == "WHERE":
+        condition, yes, no = args
+        return f"{_operand(condition, 1)} ? {_operand(yes, 1)} : {_operand(no, _CONDITIONAL)}"
+    if op not in INFIX:
+        return f"{op}({', '.join(map(str, args))})"
+    symbol, strength = INFIX[op]
+    left, right = args
+    # The operators are left-associative: an equal on the right needs its parentheses.
+    return f"{_operand(left, strength)} {symbol} {_operand(right, strength + 1)}"
+
+
 def _operand(node: Expression, strength: int) -> str:
     """Return the text of an operand, in parentheses if it binds weaker than `strength`."""
-    bare = not isinstance(node, Call) or INFIX.get(node.op, ("", 3))[1] >= strength
-    return str(node) if bare else f"({node})"
+    op = node.op if isinstance(node, Call) else ""
+    own = _CONDITIONAL if op == "WHERE" else INFIX.get(op, ("", _ATOM))[1]
+    return str(node) if own >= strength else f"({node})"
 
 
 def walk(expression: Expression) -> Iterator[Expression]:

@@ -1,20 +1,23 @@
 """Rolling extremes and ranks, and shifts: operators that pick or compare values of a window.
 
-Blocks, missing values and row loops are those of `signals.rolling`. Positions and ranks compare the
-keys of `signals.keys`, so they are the same in float32 and float64 up to the edge of a bin.
+Windows, blocks and missing values are those of `signals.rolling`; inputs are finite or NaN.
+Positions and ranks compare the keys of `signals.keys`, so they are the same in float32 and float64
+up to the edge of a bin.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from signals.jit import jit
-from signals.keys import MISSING, KeyArray, sort_keys
+from signals.jit import jit, row_kernel
+from signals.keys import MISSING, KeyArray, sort_key
 from signals.panel import FloatArray
-from signals.rolling import needed
+from signals.windows import needed
 
-#: Lower than every packed key and age.
-_NOTHING = np.int64(-(2**63))
+#: What `_shift` gives.
+DELAY, DELTA, RELATIVE_CHANGE = range(3)
 
 
 @jit
@@ -59,74 +62,201 @@ def _rolling_extreme(
 
 
 @jit
-def _rolling_position(
-    keys: KeyArray, w: int, origin: int, need: int, sign: int, out: FloatArray
+def _count(x: FloatArray, t: int, w: int, count: KeyArray) -> None:
+    """Count the values of the window that ends with row t."""
+    row = x[t]
+    if t < w:
+        for a in range(count.size):
+            count[a] += row[a] == row[a]
+    else:
+        gone = x[t - w]
+        for a in range(count.size):
+            count[a] += np.int32(row[a] == row[a]) - np.int32(gone[a] == gone[a])
+
+
+@row_kernel
+def _older_wins(key: KeyArray, place: KeyArray, newer: KeyArray, newer_place: KeyArray) -> None:
+    for a in range(key.size):
+        # all is read, then chosen, then written: a store in between would stop vectorisation
+        mine, other, my_place, other_place = key[a], newer[a], place[a], newer_place[a]
+        kept = max(mine, other)
+        kept_place = my_place if mine >= other else other_place
+        key[a] = kept
+        place[a] = kept_place
+
+
+@row_kernel
+def _enter(
+    row: FloatArray,
+    sign: np.floating[Any],
+    place: np.int32,
+    slot: KeyArray,
+    slot_place: KeyArray,
+    prefix: KeyArray,
+    prefix_place: KeyArray,
 ) -> None:
-    """Take the maximum of (sign × key, age) packed into one word, so that the oldest wins a tie."""
-    n_sessions, n_assets = keys.shape
-    suffix = np.full((w + 1, n_assets), _NOTHING)
-    prefix = np.full(n_assets, _NOTHING)
-    count = np.zeros(n_assets, dtype=np.int32)
-    for t in range(n_sessions):
-        place = (origin + t) % w
-        if place == 0:
-            prefix[:] = _NOTHING
-            for back in range(1, min(w, t + 1)):
-                row, older, newer = keys[t - back], suffix[w - back], suffix[w - back + 1]
-                low = np.int64(0x7FFFFFFF - (t - back))
-                for a in range(n_assets):
-                    word = (np.int64(sign * row[a]) << np.int64(32)) | low
-                    word = word if row[a] != MISSING else _NOTHING
-                    older[a] = max(word, newer[a])
-        row = keys[t]
-        low = np.int64(0x7FFFFFFF - t)
-        for a in range(n_assets):
-            word = (np.int64(sign * row[a]) << np.int64(32)) | low
-            word = word if row[a] != MISSING else _NOTHING
-            prefix[a] = max(word, prefix[a])
-            count[a] += row[a] != MISSING
-        if t >= w:
-            gone = keys[t - w]
-            for a in range(n_assets):
-                count[a] -= gone[a] != MISSING
-        target, older = out[t], suffix[place + 1]
-        if t < w - 1:
-            target[:] = np.nan
-            continue
-        for a in range(n_assets):
-            word = max(older[a], prefix[a])
-            age = t - (np.int64(0x7FFFFFFF) - (word & np.int64(0xFFFFFFFF)))
-            target[a] = age if count[a] >= need else np.nan
+    for a in range(row.size):
+        key = sort_key(sign * row[a])
+        best, best_place = prefix[a], prefix_place[a]
+        kept = max(best, key)
+        kept_place = place if key > best else best_place
+        slot[a] = key
+        slot_place[a] = place
+        prefix[a] = kept
+        prefix_place[a] = kept_place
+
+
+@row_kernel
+def _ages(
+    key: KeyArray,
+    place: KeyArray,
+    prefix: KeyArray,
+    prefix_place: KeyArray,
+    today: np.int32,
+    w: np.int32,
+    count: KeyArray,
+    need: int,
+    target: FloatArray,
+) -> None:
+    nan = target.dtype.type(np.nan)
+    for a in range(target.size):
+        before, since = np.int32(place[a] - w), prefix_place[a]
+        chosen = before if key[a] >= prefix[a] else since
+        age = target.dtype.type(np.int32(today - chosen))
+        target[a] = age if count[a] >= need else nan
 
 
 @jit
-def _rolling_rank(keys: KeyArray, w: int, need: int, out: FloatArray) -> None:
-    """Compare today's key with every other of the window: w passes of SIMD beat a sorted window."""
-    n_sessions, n_assets = keys.shape
+def _rolling_position(
+    x: FloatArray, w: int, origin: int, need: int, sign: float, out: FloatArray
+) -> None:
+    """Keep the greatest key of sign × x and its place in the block, the oldest of equals.
+
+    When a block is over, its rows of keys become, in place, those of its suffixes; the sessions of
+    the next block overwrite the suffixes that have left the window.
+    """
+    n_sessions, n_assets = x.shape
+    turn = x.dtype.type(sign)
+    keys = np.full((w + 1, n_assets), np.int32(MISSING))
+    places = np.zeros((w + 1, n_assets), dtype=np.int32)
+    prefix = np.full(n_assets, np.int32(MISSING))
+    prefix_place = np.zeros(n_assets, dtype=np.int32)
     count = np.zeros(n_assets, dtype=np.int32)
-    twice = np.empty(n_assets, dtype=np.int32)
     for t in range(n_sessions):
-        today = keys[t]
-        for a in range(n_assets):
-            count[a] += today[a] != MISSING
-        if t >= w:
-            gone = keys[t - w]
-            for a in range(n_assets):
-                count[a] -= gone[a] != MISSING
+        place = np.int32((origin + t) % w)
+        if place == 0:
+            prefix[:] = MISSING
+            for i in range(w - 2, 0, -1):
+                _older_wins(keys[i], places[i], keys[i + 1], places[i + 1])
+        _count(x, t, w, count)
+        _enter(x[t], turn, place, keys[place], places[place], prefix, prefix_place)
+        if t < w - 1:
+            out[t] = np.nan
+            continue
+        # slot w is always empty: what is before a block's last session has left the window
+        _ages(
+            keys[place + 1],
+            places[place + 1],
+            prefix,
+            prefix_place,
+            place,
+            np.int32(w),
+            count,
+            need,
+            out[t],
+        )
+
+
+@jit
+def _not_above(other: np.int32, today: np.int32) -> np.int32:
+    """Return 2 for a lower key, 1 for an equal one."""
+    return np.int32(np.int32(other < today) + np.int32(other <= today))
+
+
+@row_kernel
+def _compare(
+    today: KeyArray,
+    a: KeyArray,
+    b: KeyArray,
+    c: KeyArray,
+    d: KeyArray,
+    twice: KeyArray,
+) -> None:
+    for i in range(today.size):
+        key = today[i]
+        two = np.int32(_not_above(a[i], key) + _not_above(b[i], key))
+        twice[i] += np.int32(two + np.int32(_not_above(c[i], key) + _not_above(d[i], key)))
+
+
+@row_kernel
+def _replace(row: FloatArray, slot: KeyArray, today: KeyArray, count: KeyArray) -> None:
+    for a in range(row.size):
+        key = sort_key(row[a])
+        count[a] += np.int32(key != MISSING) - np.int32(slot[a] != MISSING)
+        slot[a] = key
+        today[a] = key
+
+
+@row_kernel
+def _finish_rank(
+    today: KeyArray,
+    twice: KeyArray,
+    count: KeyArray,
+    n_slots: np.int32,
+    need: np.int32,
+    target: FloatArray,
+) -> None:
+    nan, half = target.dtype.type(np.nan), target.dtype.type(0.5)
+    for a in range(target.size):
+        # an empty slot compared as lower, which is 2; today's value with itself is 1
+        empty = np.int32(n_slots - count[a])
+        doubled = np.int32(twice[a] - np.int32(empty + empty) + np.int32(1))
+        v = half * target.dtype.type(doubled) / target.dtype.type(count[a])
+        ok = (count[a] >= need) & (today[a] != MISSING)
+        target[a] = v if ok else nan
+
+
+@jit
+def _rolling_rank(x: FloatArray, w: int, need: int, out: FloatArray) -> None:
+    """Compare today's key with every one of the window: w rows of SIMD beat a sorted window."""
+    n_sessions, n_assets = x.shape
+    n_slots = (w + 3) // 4 * 4
+    ring = np.full((n_slots, n_assets), np.int32(MISSING))
+    today = np.empty(n_assets, dtype=np.int32)
+    twice = np.empty(n_assets, dtype=np.int32)
+    count = np.zeros(n_assets, dtype=np.int32)
+    for t in range(n_sessions):
+        _replace(x[t], ring[t % w], today, count)
         target = out[t]
         if t < w - 1:
             target[:] = np.nan
             continue
         twice[:] = 0
-        for back in range(1, w):
-            other = keys[t - back]
-            for a in range(n_assets):
-                twice[a] += np.int32(other[a] < today[a]) + np.int32(other[a] <= today[a])
-        for a in range(n_assets):
-            # What is missing compared as lower, twice; today's own place is not counted yet.
-            below = 0.5 * (twice[a] - 2 * (w - count[a]))
-            ok = count[a] >= need and today[a] != MISSING
-            target[a] = (below + 1.0) / count[a] if ok else np.nan
+        for i in range(0, n_slots, 4):
+            _compare(today, ring[i], ring[i + 1], ring[i + 2], ring[i + 3], twice)
+        _finish_rank(today, twice, count, np.int32(n_slots), np.int32(need), target)
+
+
+@jit
+def _shift(x: FloatArray, sessions: int, result: int, out: FloatArray) -> None:
+    one = x.dtype.type(1.0)
+    for t in range(len(x)):
+        target = out[t]
+        if t < sessions:
+            target[:] = np.nan
+            continue
+        row, past = x[t], x[t - sessions]
+        if result == DELAY:
+            for a in range(target.size):
+                target[a] = past[a]
+        elif result == DELTA:
+            for a in range(target.size):
+                v = row[a] - past[a]
+                target[a] = v - (v - v)
+        else:
+            for a in range(target.size):
+                v = row[a] / past[a] - one
+                target[a] = v - (v - v)
 
 
 def rolling_max(values: FloatArray, window: int, *, origin: int, out: FloatArray) -> FloatArray:
@@ -143,22 +273,28 @@ def rolling_min(values: FloatArray, window: int, *, origin: int, out: FloatArray
 
 def rolling_argmax(values: FloatArray, window: int, *, origin: int, out: FloatArray) -> FloatArray:
     """Return the sessions since the largest value, 0 for today; the oldest of equals."""
-    _rolling_position(sort_keys(values), window, origin, needed(window), 1, out)
+    _rolling_position(values, window, origin, needed(window), 1.0, out)
     return out
 
 
 def rolling_argmin(values: FloatArray, window: int, *, origin: int, out: FloatArray) -> FloatArray:
     """Return the sessions since the smallest value, 0 for today; the oldest of equals."""
-    _rolling_position(sort_keys(values), window, origin, needed(window), -1, out)
+    _rolling_position(values, window, origin, needed(window), -1.0, out)
     return out
 
 
-def rolling_rank(values: FloatArray, window: int, *, origin: int, out: FloatArray) -> FloatArray:  # noqa: ARG001
+def rolling_rank(
+    values: FloatArray,
+    window: int,
+    *,
+    origin: int,  # noqa: ARG001
+    out: FloatArray,
+) -> FloatArray:
     """Return today's percentile rank in (0, 1] among its window; ties get their mean rank.
 
     NaN if today's value is missing.
     """
-    _rolling_rank(sort_keys(values), window, needed(window), out)
+    _rolling_rank(values, window, needed(window), out)
     return out
 
 
@@ -170,8 +306,7 @@ def delay(
     out: FloatArray,
 ) -> FloatArray:
     """Return the value of `sessions` sessions ago."""
-    out[:sessions] = np.nan
-    out[sessions:] = values[:-sessions]
+    _shift(values, sessions, DELAY, out)
     return out
 
 
@@ -183,8 +318,7 @@ def delta(
     out: FloatArray,
 ) -> FloatArray:
     """Return the value minus that of `sessions` sessions ago."""
-    out[:sessions] = np.nan
-    np.subtract(values[sessions:], values[:-sessions], out=out[sessions:])
+    _shift(values, sessions, DELTA, out)
     return out
 
 
@@ -195,8 +329,6 @@ def relative_change(
     origin: int,  # noqa: ARG001
     out: FloatArray,
 ) -> FloatArray:
-    """Return the value over that of `sessions` sessions ago, minus 1."""
-    out[:sessions] = np.nan
-    np.divide(values[sessions:], values[:-sessions], out=out[sessions:])
-    out[sessions:] -= 1.0
+    """Return the value over that of `sessions` sessions ago, minus 1; NaN where that was 0."""
+    _shift(values, sessions, RELATIVE_CHANGE, out)
     return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,10 +19,12 @@ from signals.ic import (
     icir,
     mean_with_interval,
     rank_ic,
-    ranked_rows,
     warm_up,
 )
 from signals.panel import FloatArray
+from signals.prepared import prepare
+
+Dtype = type[np.float32 | np.float64]
 
 
 def cross_sections(seed: int, *, ties: bool = True) -> tuple[FloatArray, FloatArray]:
@@ -58,12 +61,84 @@ def test_float32_factor_meets_float64_label() -> None:
     np.testing.assert_allclose(ic(factor.astype(np.float32), label), ic(factor, label), atol=1e-6)
 
 
-def test_label_ranked_once_gives_the_same_rank_ic() -> None:
-    """Sorting a label beforehand changes the price, not the answer."""
-    factor, label = cross_sections(5)
-    once = ranked_rows(label)
-    np.testing.assert_array_equal(rank_ic(factor, once), rank_ic(factor, label))
-    np.testing.assert_array_equal(rank_ic(ranked_rows(factor), once), rank_ic(factor, label))
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("left", [np.float32, np.float64])
+@pytest.mark.parametrize("right", [np.float32, np.float64])
+def test_prepared_label_gives_the_same(ties: bool, gaps: bool, left: Dtype, right: Dtype) -> None:
+    """Preparing a label changes the price, not the answer, wherever the factor has its gaps."""
+    factor, label = cross_sections(5, ties=ties)
+    if not gaps:
+        factor = np.nan_to_num(factor, nan=0.1)
+    factor, label = factor.astype(left), label.astype(right)
+    once = prepare(label)
+    for correlate in (ic, rank_ic):
+        np.testing.assert_array_equal(correlate(factor, once), correlate(factor, label))
+    np.testing.assert_allclose(rank_ic(factor, once), by_pandas(factor, label, "spearman"), 1e-12)
+    some = rank_ic(factor[5:9], once.rows(5, 9))
+    np.testing.assert_array_equal(some, rank_ic(factor, label)[5:9])
+
+
+def test_label_prepared_in_a_universe_leaves_the_others_out() -> None:
+    """Assets outside the universe are as good as missing, and the label itself is not touched."""
+    factor, label = cross_sections(9)
+    universe = np.random.default_rng(9).random(label.shape) < 0.8
+    masked = np.where(universe, label, np.nan)
+    before = label.copy()
+    for correlate in (ic, rank_ic):
+        np.testing.assert_array_equal(
+            correlate(factor, prepare(label, universe)), correlate(factor, masked)
+        )
+    np.testing.assert_array_equal(label, before)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_assets", [40, 700])
+def test_rank_ic_is_exact_where_values_crowd(dtype: Dtype, n_assets: int) -> None:
+    """Neighbouring numbers of the dtype are told apart, beside huge and tiny ones and both 0s."""
+    rng = np.random.default_rng(n_assets)
+    spacing = np.finfo(dtype).eps
+    factor: FloatArray = (1 + spacing * rng.integers(0, 300, size=(20, n_assets))).astype(dtype)
+    odd = rng.random(factor.shape) < 0.1
+    factor[odd] = rng.choice([-1e30, -1.0, -0.0, 0.0, 1e-42, 1e30, np.inf], size=odd.sum())
+    label: FloatArray = rng.normal(size=factor.shape).astype(dtype)
+    label[rng.random(label.shape) < 0.1] = np.nan
+    order = pd.DataFrame(np.where(np.isfinite(factor) & np.isfinite(label), factor, np.nan))
+    ranks = 2 * order.rank(axis=1).to_numpy()
+    np.testing.assert_array_equal(
+        rank_ic(factor, label, min_assets=5), rank_ic(ranks, label, min_assets=5)
+    )
+
+
+def test_ic_survives_outliers_offsets_and_small_units() -> None:
+    """Agreement with numpy within 1e-9, whatever the place and the unit of either side."""
+    rng = np.random.default_rng(10)
+    label = 0.02 * rng.normal(size=(40, 300))
+    for place, unit in ((0, 1), (1e6, 1), (0, 1e-30), (-3, 1e30)):
+        factor = place + unit * (rng.standard_t(2, size=label.shape) + 5 * label)
+        factor[:10, 0] = place + 1e12 * unit
+        expected = [np.corrcoef(f, y)[0, 1] for f, y in zip(factor, label, strict=True)]
+        np.testing.assert_allclose(ic(factor, label), expected, atol=1e-9)
+
+
+def test_layout_and_type_of_an_array_do_not_matter() -> None:
+    """Columns of a larger array, Fortran order and whole numbers are read as what they say."""
+    factor, label = cross_sections(11)
+    whole: Any = np.nan_to_num(np.round(10 * factor)).astype(np.int64)
+    for correlate in (ic, rank_ic):
+        expected = correlate(whole.astype(np.float64), label)
+        np.testing.assert_array_equal(correlate(whole, label), expected)
+        spread = np.repeat(whole, 2, axis=1)[:, ::2]
+        np.testing.assert_array_equal(correlate(spread, np.asfortranarray(label)), expected)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (4, 0), (3, 1)])
+def test_shapes_without_a_pair_have_no_ic(shape: tuple[int, int]) -> None:
+    """No session gives no value; no asset, or a single one, gives NaN."""
+    for correlate in (ic, rank_ic):
+        series = correlate(np.ones(shape), np.ones(shape), min_assets=0)
+        assert series.shape == shape[:1]
+        assert np.isnan(series).all()
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -78,14 +153,18 @@ def test_rank_ic_ignores_monotone_change_and_order_of_assets(seed: int) -> None:
     np.testing.assert_array_equal(rank_ic(-factor, label), -expected)
 
 
-def test_missing_assets_at_the_right_change_no_bit() -> None:
-    """Columns without values (assets that list later) leave both correlations as they were."""
+def test_missing_assets_change_no_bit() -> None:
+    """Columns without values, wherever they stand, leave both correlations as they were."""
     factor, label = cross_sections(6)
     nothing = np.full((len(factor), 13), np.nan)
     noise = np.random.default_rng(0).normal(size=nothing.shape)
     wide_factor, wide_label = np.hstack([factor, nothing]), np.hstack([label, noise])
+    middle = np.insert(np.arange(50), 20, np.arange(50, 63))
     for correlate in (ic, rank_ic):
         np.testing.assert_array_equal(correlate(wide_factor, wide_label), correlate(factor, label))
+        np.testing.assert_array_equal(
+            correlate(wide_factor[:, middle], wide_label[:, middle]), correlate(factor, label)
+        )
 
 
 def test_perfect_orders_are_exactly_one() -> None:

@@ -3,26 +3,54 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signals.kernels import warm_up
+from signals.kernels import CORRELATIONS, warm_up
 from signals.keys import MISSING, sort_keys
 from signals.operators import OPERATORS
-from signals.rolling import needed
+from signals.windows import needed
 from tests.signals.reference import rounded
 
 VALUES = st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=2, max_size=2)
 
 
-def test_warm_up_reports_every_operator() -> None:
+@pytest.mark.parametrize("side_by_side", [False, True])
+def test_warm_up_reports_every_operator(side_by_side: bool) -> None:
     """Progress names each operator once, in order, and says when it is over."""
     calls: list[tuple[str, int, int]] = []
-    warm_up(lambda name, done, total: calls.append((name, done, total)))
-    assert [name for name, _, _ in calls] == [*OPERATORS, ""]
-    assert [done for _, done, _ in calls] == list(range(len(OPERATORS) + 1))
+    with ThreadPoolExecutor(1) as executor:
+        warm_up(lambda *step: calls.append(step), executor if side_by_side else None)
+    names = [*OPERATORS, CORRELATIONS, ""]
+    assert calls == [(name, i, len(names) - 1) for i, name in enumerate(names)]
+
+
+def test_kernels_are_read_from_the_disk() -> None:
+    """A process that starts after the warm-up compiles nothing: every operator, both dtypes."""
+    warm_up()
+    program = """
+import numpy as np
+from numba.core import event
+from signals.evaluate import evaluate
+from tests.signals.reference import random_panel, sample_calls
+
+with event.install_recorder("numba:compile") as recorder:
+    for window in (2, 7):
+        for dtype in (np.float32, np.float64):
+            evaluate(sample_calls(window), random_panel(1), dtype=dtype)
+print(sorted({str(e.data["dispatcher"]) for _, e in recorder.buffer if e.is_end}))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert run.stderr == ""
+    assert run.stdout == "[]\n"
 
 
 @given(VALUES)
