@@ -79,9 +79,9 @@ class Operator:
         Whether series arguments may be swapped, nested calls regrouped, equal ones dropped.
     boolean : bool
         Whether the result is 0 or 1.
-    doc, formula, missing, deviates : str
-        One line each: the meaning, the formula, what happens to missing values and ties, and where
-        the published code of AlphaAgent does something else.
+    doc, formula, missing, deviates, source : str
+        One line each: the meaning, the formula, what happens to missing values and ties, where the
+        published code of AlphaAgent does something else, and whose the operator is.
     """
 
     name: str
@@ -92,6 +92,7 @@ class Operator:
     formula: str
     missing: str
     deviates: str = ""
+    source: str = "AlphaAgent"
     defaults: tuple[float, ...] = ()
     behind: Callable[..., int] = _of_nothing
     min_window: int = 1
@@ -182,6 +183,7 @@ def _cross_section(
     defaults: tuple[float, ...] = (),
     missing: str = OF_SESSION,
     deviates: str = "",
+    source: str = "AlphaAgent",
 ) -> Operator:
     return Operator(
         name=name,
@@ -193,6 +195,7 @@ def _cross_section(
         formula=formula,
         missing=missing,
         deviates=deviates,
+        source=source,
     )
 
 
@@ -231,6 +234,7 @@ def _time_series(
     rule: str = "",
     missing: str = "",
     deviates: str = "",
+    source: str = "AlphaAgent",
     commutative: bool = False,
 ) -> Operator:
     arguments: tuple[Argument, ...] = (*series, "window")
@@ -249,6 +253,7 @@ def _time_series(
         formula=formula,
         missing=missing or (PAIRED if len(series) == 2 else WINDOWED),
         deviates=deviates,
+        source=source,
     )
 
 
@@ -466,6 +471,7 @@ _CROSS_SECTION = (
         "Mean of the session's assets of the same group.",
         "mean of x where g is equal",
         arguments=_TWO,
+        source="FASTEXPR",
     ),
     _cross_section(
         "GROUP_RANK",
@@ -473,6 +479,7 @@ _CROSS_SECTION = (
         "Percentile rank within the group, in (0, 1].",
         "mean rank of x / n where g is equal",
         arguments=_TWO,
+        source="FASTEXPR",
         missing=RANKED,
     ),
     _cross_section(
@@ -481,6 +488,7 @@ _CROSS_SECTION = (
         "Standard score within the group.",
         "(x - mean) / sd where g is equal",
         arguments=_TWO,
+        source="FASTEXPR",
     ),
 )
 
@@ -556,6 +564,7 @@ _TIME_SERIES = (
         "Skewness of n sessions, unbiased.",
         "n √(n-1) / (n-2) · Σd³ / (Σd²)^1.5, d = x - mean",
         default=20,
+        source="qlib",
         min_window=3,
     ),
     _time_series(
@@ -564,6 +573,7 @@ _TIME_SERIES = (
         "Excess kurtosis of n sessions, unbiased.",
         "n (n+1) (n-1) / ((n-2) (n-3)) · Σd⁴ / (Σd²)² - 3 (n-1)² / ((n-2) (n-3))",
         default=20,
+        source="qlib",
         min_window=4,
     ),
     _time_series(

@@ -22,7 +22,8 @@ def describe_operators() -> str:
         "formula",
         "lookback",
         "missing values, ties",
-        "AlphaAgent's code",
+        "source",
+        "where AlphaAgent's code does something else",
     )
     sections = []
     for kind, title in _TITLES.items():
@@ -53,6 +54,7 @@ def _row(operator: Operator) -> tuple[str, ...]:
         operator.formula,
         (operator.behind.__doc__ or "").rpartition(": ")[2].rstrip("."),
         operator.missing,
+        operator.source,
         operator.deviates,
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from daemon.cli import build_parser
 from daemon.metrics import market_families
 from daemon.settings_table import describe_settings
+from signals.operators_table import describe_operators, describe_spellings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 README = DOCS.parent / "README.md"
@@ -33,6 +34,13 @@ def test_every_command_and_option_is_documented() -> None:
 def test_the_settings_page_is_what_the_code_declares() -> None:
     """docs/settings.md holds the table that the settings make of themselves."""
     assert describe_settings() in (DOCS / "settings.md").read_text(encoding="utf-8")
+
+
+def test_the_operators_page_is_what_the_tables_say() -> None:
+    """docs/operators.md holds the operators and the other spellings as their tables have them."""
+    text = (DOCS / "operators.md").read_text(encoding="utf-8")
+    assert describe_operators() in text
+    assert describe_spellings() in text
 
 
 def test_every_metric_is_documented() -> None:
