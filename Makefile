@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: help setup kernels run test lint format bench faults lock clean
+.PHONY: help setup kernels run test lint format bench peers faults lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,15 @@ format: setup ## let ruff rewrite the tree
 bench: kernels ## how long a session takes, by stage and number of assets
 	$(BIN)/python -m bench.daily
 
+peers: .venv-bench/.installed ## the expression engine beside pandas, polars, qlib, KunQuant … (a quarter of an hour)
+	.venv-bench/bin/python -m bench.engine --json out/engine.json --picture out/engine.html
+
+.venv-bench/.installed: pyproject.toml
+	@echo "set-up: installing the engines to compare with into .venv-bench/"
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
+	@touch $@
+
 faults: kernels ## kill -9 a replay at twenty random moments and compare every byte
 	$(BIN)/python -m bench.kills
 
@@ -49,4 +58,4 @@ lock: setup ## resolve requirements.lock anew (needs uv)
 	  --extra dev --no-header --output-file requirements.lock pyproject.toml
 
 clean: ## remove what was built, not what was published
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

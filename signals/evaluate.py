@@ -94,15 +94,33 @@ class Evaluator:
         self._workspaces: list[Workspace] = []
         self._results: dict[tuple[int, int], list[FloatArray]] = {}
 
-    def evaluate(self, expressions: Sequence[Expression], *, first: int = 0) -> list[FloatArray]:
+    def evaluate(
+        self,
+        expressions: Sequence[Expression],
+        *,
+        first: int = 0,
+        out: Sequence[FloatArray] | None = None,
+    ) -> list[FloatArray]:
         """Return the values of each expression: arrays that are the caller's own.
 
-        An expression that is given twice has one array.
+        With `out`, an array of the result's shape and dtype for each expression, no memory is
+        taken: fresh pages cost more than most kernels.
         """
         shape = self._shape(first)
-        values = {root: np.empty(shape, dtype=self.dtype) for root in dict.fromkeys(expressions)}
+        if out is None:
+            out = [np.empty(shape, dtype=self.dtype) for _ in expressions]
+        for array in out:
+            if array.shape != shape or array.dtype != self.dtype:
+                raise DataError(
+                    f"out has shape {array.shape} and dtype {array.dtype}",
+                    rule=f"the values have shape {shape} and dtype {self.dtype}",
+                )
+        values = dict(zip(expressions, out, strict=True))
         self._fill(values, first)
-        return [values[expression] for expression in expressions]
+        for expression, array in zip(expressions, out, strict=True):
+            if values[expression] is not array:  # the expression is given twice
+                array[:] = values[expression]
+        return list(out)
 
     def map(
         self,

@@ -42,17 +42,13 @@ class Ours(Engine):
                 self._outputs[tree] = np.zeros(shape, dtype=self.dtype)
 
     def run(self, names: Sequence[str]) -> list[FloatArray]:
-        """Compute the expressions."""
-        return self._evaluator.map(self._keep, [self.expressions[name] for name in names])
+        """Compute the expressions into arrays that are kept."""
+        trees = [self.expressions[name] for name in names]
+        return self._evaluator.evaluate(trees, out=[self._outputs[tree] for tree in trees])
 
     def values(self, results: Any, names: Sequence[str]) -> dict[str, FloatArray]:
         """Return the results."""
         return dict(zip(names, results, strict=True))
-
-    def _keep(self, expression: Expression, values: FloatArray) -> FloatArray:
-        kept = self._outputs[expression]
-        np.copyto(kept, values)
-        return kept
 
 
 class Ours64(Ours):

@@ -323,6 +323,20 @@ def test_map_equals_evaluate(threads: int, first: int) -> None:
     assert seen == [(expression, (90 - first, 14)) for expression in batch]
 
 
+def test_results_go_where_they_are_wanted() -> None:
+    """Arrays that are given are filled, one for each expression; others are refused."""
+    panel = random_panel(14)
+    batch = [parse("RANK($close)"), parse("TS_MEAN($close, 5)"), parse("RANK($close)")]
+    evaluator = Evaluator(panel, dtype=np.float32, threads=2)
+    out = [np.zeros((panel.n_sessions - 7, panel.n_assets), dtype=np.float32) for _ in batch]
+    results = evaluator.evaluate(batch, first=7, out=out)
+    assert all(a is b for a, b in zip(results, out, strict=True))
+    for expression, array in zip(batch, out, strict=True):
+        assert same(array, evaluate([expression], panel, first=7, dtype=np.float32)[0])
+    with pytest.raises(DataError, match="out has shape"):
+        evaluator.evaluate(batch, out=out)
+
+
 def test_memory_does_not_grow() -> None:
     """Evaluating again takes no new arrays where the results are only looked at."""
     evaluator = Evaluator(random_panel(13))
