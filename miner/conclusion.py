@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from miner.acceptance import closest, judgement
-from miner.fitness import centred_ranks, incremental_ic, percentile_ranks, residual_ranks
+from miner.fitness import centred_ranks, percentile_ranks, residual_ranks
 from miner.hypothesis import Hypothesis
 from miner.records import Round, Survivor, TrialRecord
 from miner.search import Problem, SearchSettings
@@ -18,7 +18,7 @@ from miner.split import Split
 from signals.errors import DataError
 from signals.evaluate import evaluate
 from signals.expression import Constant, Expression, call
-from signals.ic import MeanEstimate, hac_lags, mean_with_interval, rank_ic
+from signals.ic import MeanEstimate, hac_lags, ic, mean_with_interval, rank_ic
 from signals.labels import forward_returns
 from signals.panel import FloatArray
 
@@ -232,9 +232,7 @@ class _Court:
     ) -> _Verdict:
         least = self._settings.min_assets
         raw = rank_ic(values, self._label, min_assets=least)
-        added = incremental_ic(
-            percentile_ranks(values, self._universe), self._target, min_assets=least
-        )
+        added = ic(percentile_ranks(values, self._universe), self._target, min_assets=least)
         bar = self._settings.bar
         train = self._estimate(raw, self._train)
         added_train = self._estimate(added, self._train)

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from miner.split import Split
+from signals.cross_section import rank
 from signals.errors import DataError
 from signals.evaluate import Evaluator, evaluate
-from signals.expression import Expression, Field, call
-from signals.ic import hac_lags, mean_with_interval
+from signals.expression import Expression
+from signals.ic import hac_lags, ic, mean_with_interval
 from signals.labels import forward_returns
 from signals.operators import lookback
 from signals.panel import BoolArray, FloatArray, Panel
@@ -94,14 +95,10 @@ class Measured:
 
 def percentile_ranks(values: FloatArray, universe: BoolArray) -> FloatArray:
     """Return what RANK gives for `values` of shape (n_sessions, n_assets); NaN where missing."""
-    n_sessions, n_assets = values.shape
-    panel = Panel(
-        sessions=np.arange(n_sessions).astype("datetime64[D]"),
-        assets=("",) * n_assets,
-        fields={"values": values},
-        universe=universe,
+    known = np.ascontiguousarray(universe)
+    return rank(
+        np.ascontiguousarray(values), universe=known, out=np.empty(values.shape, values.dtype)
     )
-    return evaluate([call("RANK", Field("values"))], panel, dtype=values.dtype)[0]
 
 
 def centred_ranks(values: FloatArray, universe: BoolArray) -> FloatArray:
@@ -155,40 +152,6 @@ def residual_ranks(
     return np.where(finite, y, np.nan)
 
 
-def incremental_ic(ranks: FloatArray, target: FloatArray, *, min_assets: int = 30) -> FloatArray:
-    """Return the correlation of a factor's ranks with the target in each session.
-
-    Without a book and with full coverage this is the RankIC.
-
-    Parameters
-    ----------
-    ranks : ndarray of shape (n_sessions, n_assets)
-        Percentile ranks of the factor; NaN where missing.
-    target : ndarray of shape (n_sessions, n_assets)
-        From `residual_ranks`.
-    min_assets : int
-        Sessions with fewer assets finite in both give NaN.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_sessions,)
-        In [-1, 1]; NaN where either side does not vary.
-    """
-    both = np.isfinite(ranks + target)
-    n = np.count_nonzero(both, axis=1)
-    x, y = np.where(both, ranks, 0), np.where(both, target, 0)
-    sx, sy = (np.einsum("ta->t", v).astype(np.float64) for v in (x, y))
-    pairs = ((x, y), (x, x), (y, y))
-    sxy, sxx, syy = (np.einsum("ta,ta->t", v, w).astype(np.float64) for v, w in pairs)
-    count = np.maximum(n, 1)
-    xx, yy = sxx - sx * sx / count, syy - sy * sy / count
-    # float32 sums of squares of ranks are good to about 1e-5: less variance than that is none
-    fine = (n >= min_assets) & (xx > 1e-4) & (yy > 1e-4)
-    scale = np.sqrt(np.where(fine, xx * yy, 1.0))
-    series = np.where(fine, (sxy - sx * sy / count) / scale, np.nan)
-    return np.clip(series, -1.0, 1.0)
-
-
 def build_training(
     panel: Panel, split: Split, book: Sequence[Expression], *, min_assets: int = 30
 ) -> Training:
@@ -238,7 +201,7 @@ def _measured(expression: Expression, values: FloatArray, *, training: Training)
     ranks = percentile_ranks(values, training.universe)
     wanted = int(np.count_nonzero(np.isfinite(training.target[filled:])))
     have = int(np.count_nonzero(np.isfinite(ranks[filled:] + training.target[filled:])))
-    series = incremental_ic(ranks, training.target, min_assets=training.min_assets)
+    series = ic(ranks, training.target, min_assets=training.min_assets)
     estimate = mean_with_interval(series, lags=hac_lags(len(series), horizon=training.horizon))
     some = ranks[np.linspace(len(ranks) // 4, len(ranks) - 1, FINGERPRINT_SESSIONS).astype(int)]
     change = np.abs(ranks[filled + 1 :] - ranks[filled:-1])

@@ -7,8 +7,10 @@ expressions; and, where wanted, a table `[left_out]` of names and reasons.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import NamedTuple
 
 from signals.errors import ConfigError, ExpressionError
@@ -56,10 +58,10 @@ def zoo(name: str) -> tuple[Entry, ...]:
 
 
 @cache
-def left_out(name: str) -> dict[str, str]:
+def left_out(name: str) -> Mapping[str, str]:
     """Return what of its source a packaged zoo does not hold: name and reason."""
     reasons: dict[str, str] = tomllib.loads(_packaged(name)).get("left_out", {})
-    return reasons
+    return MappingProxyType(reasons)
 
 
 def parse_zoo(text: str, *, file: str) -> tuple[Entry, ...]:

@@ -2,15 +2,18 @@
 
 A sum is a chain of its positive terms, less its negative ones; a product is a chain with at most
 one constant, in front. A sign moves outwards where that costs no node: into a constant, a
-difference, or the numerator of a quotient. Only rules that are exact for every finite value are
-applied: nothing moves across a division, and like terms are not collected.
+difference, or the numerator of a quotient. Only rules that hold for every finite value are applied:
+nothing moves across a division, and like terms are not collected. A sum is added up in its one
+order: where terms cancel, the last bits may be others than those of the order it was written in.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from functools import reduce
+from functools import lru_cache, reduce
 
+from signals.errors import ExpressionError
 from signals.nodes import Call, Constant, Expression, Field
 
 
@@ -22,23 +25,40 @@ def order(node: Expression) -> tuple[int, str]:
 
 def operands(op: str, node: Expression) -> list[Expression]:
     """Return the operands of nested calls of `op`, from left to right; the node if it is none."""
-    if isinstance(node, Call) and node.op == op:
-        return [part for arg in node.args for part in operands(op, arg)]
-    return [node]
+    found: list[Expression] = []
+    left = [node]
+    while left:
+        part = left.pop()
+        if isinstance(part, Call) and part.op == op:
+            left.extend(reversed(part.args))
+        else:
+            found.append(part)
+    return found
+
+
+def number(value: float) -> Constant:
+    """Return a constant; one that is not finite is an ExpressionError."""
+    if not math.isfinite(value):
+        raise ExpressionError(
+            f"a constant of the expression comes to {value}",
+            rule="the constants of an expression are finite numbers",
+            hint="look for a division by zero or an overflow between constants",
+        )
+    return Constant(value + 0.0)
 
 
 def total(terms: Iterable[tuple[int, Expression]]) -> Expression:
     """Return the sum of terms, each with its sign (1 or -1)."""
-    number = 0.0
+    constant = 0.0
     parts: dict[int, list[Expression]] = {1: [], -1: []}
     for sign, term in terms:
         for side, part in _terms(sign, term):
             if isinstance(part, Constant):
-                number += side * part.value
+                constant += side * part.value
             else:
                 parts[side].append(part)
-    if number:
-        parts[1 if number > 0 else -1].append(Constant(abs(number)))
+    if constant:
+        parts[-1 if constant < 0 else 1].append(number(abs(constant)))
     added = sorted(parts[1], key=order)
     taken = sorted(parts[-1], key=order)
     if not taken and not added:
@@ -50,27 +70,26 @@ def total(terms: Iterable[tuple[int, Expression]]) -> Expression:
 
 def product(factors: Iterable[Expression]) -> Expression:
     """Return the product of factors."""
-    number = 1.0
+    constant = 1.0
     others: list[Expression] = []
     for part in (part for factor in factors for part in operands("MULTIPLY", factor)):
         if isinstance(part, Constant):
-            number *= part.value
+            constant *= part.value
         else:
             sign, plainer = _plainer(part)
-            number *= sign
+            constant *= sign
             others.append(plainer)
     if not others:
-        return Constant(number + 0.0)
+        return number(constant)
     others.sort(key=order)
-    if number < 0:
-        for i, part in enumerate(others):
-            turned = _turned(part)
-            if turned is not None:
-                number, others[i] = -number, turned
-                others.sort(key=order)
-                break
-    if number != 1.0:
-        others.insert(0, Constant(number + 0.0))
+    if constant < 0:
+        turned = ((i, _turned(part)) for i, part in enumerate(others))
+        place, other = next(((i, x) for i, x in turned if x is not None), (0, None))
+        if other is not None:
+            constant, others[place] = -constant, other
+            others.sort(key=order)
+    if constant != 1.0:
+        others.insert(0, number(constant))
     return _chain("MULTIPLY", others)
 
 
@@ -79,7 +98,7 @@ def quotient(x: Expression, y: Expression) -> Expression:
     if y is Constant(1.0):
         return x
     if isinstance(x, Constant) and isinstance(y, Constant):
-        return Constant(x.value / y.value if y.value else float("nan"))
+        return number(x.value / y.value if y.value else math.nan)
     if _leading(y) < 0:
         return quotient(negated(x), negated(y))
     if isinstance(x, Call) and operands("MULTIPLY", x)[0] is Constant(-1.0):
@@ -93,10 +112,11 @@ def negated(node: Expression) -> Expression:
     return _minus(node) if turned is None else turned
 
 
+@lru_cache(maxsize=1 << 12)  # asked again for every node above
 def _turned(node: Expression) -> Expression | None:
     """Return -1 times `node` where the sign costs no node, else None."""
     if isinstance(node, Constant):
-        return Constant(0.0 - node.value)
+        return number(0.0 - node.value)
     if not isinstance(node, Call):
         return None
     if node.op == "SUBTRACT":
@@ -111,6 +131,7 @@ def _turned(node: Expression) -> Expression | None:
     return None
 
 
+@lru_cache(maxsize=1 << 12)
 def _plainer(node: Expression) -> tuple[int, Expression]:
     """Return the plainer of `node` and its turned form, with the sign that makes it `node`."""
     turned = None if isinstance(node, Constant) else _turned(node)

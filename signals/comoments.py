@@ -9,7 +9,7 @@ import numpy as np
 
 from signals.jit import jit, row_kernel
 from signals.panel import FloatArray
-from signals.shifts import newest, spread
+from signals.shifts import newest, spread, variance_floor
 from signals.windows import Part, Row, Rows, needed, present, stack, tile
 
 #: What `_rolling_comoments` gives.
@@ -81,6 +81,7 @@ def _relations(
     out: FloatArray,
 ) -> None:
     start, end, first, last, w, need = part
+    floor = variance_floor(x)
     for t in range(start, end):
         i = t - start
         row, other, target = x[t, first:last], y[t, first:last], out[t, first:last]
@@ -114,7 +115,7 @@ def _relations(
             sx += mx
             sy += my
             n = old + new
-            square, other_square = spread(n, kx, sx, xx), spread(n, ky, sy, yy)
+            square, other_square = spread(n, kx, sx, xx, floor), spread(n, ky, sy, yy, floor)
             product = n * xy - sx * sy
             squared = product * product
             # 0, or NaN where the double range is exceeded

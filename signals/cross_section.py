@@ -22,7 +22,7 @@ from signals.ordering import (
     rows_at_a_time,
 )
 from signals.panel import BoolArray, FloatArray
-from signals.shifts import VARIANCE_FLOOR
+from signals.shifts import variance_floor
 
 #: Distances below this have no square in float64; values so close together are equal.
 _CLOSE = 1e-150
@@ -177,9 +177,9 @@ def _central_moments(
 
 
 @jit
-def _varies(centre: float, variance: float) -> bool:
+def _varies(centre: float, variance: float, floor: float) -> bool:
     """Whether a variance (divided by n) is more than the rounding of values of this size."""
-    return variance > VARIANCE_FLOOR * (centre * centre + variance)
+    return variance > floor * (centre * centre + variance)
 
 
 @jit
@@ -194,7 +194,7 @@ def _zscore(values: FloatArray, universe: BoolArray, out: FloatArray) -> None:
             continue
         mean, square = _two_moments(row, member, count, shift, far)
         variance = square - mean * mean
-        if not _varies(mean + shift / far, variance):
+        if not _varies(mean + shift / far, variance, variance_floor(values)):
             continue
         unit = 1.0 / (far * np.sqrt(variance * (count / (count - 1))))
         away = far * mean
@@ -262,7 +262,7 @@ def _moment(values: FloatArray, degree: int, universe: BoolArray, out: FloatArra
             if far > _CLOSE:
                 mean, square = _two_moments(row, member, n, shift, far)
             variance = square - mean * mean
-            varies = far > _CLOSE and _varies(mean + shift / far, variance)
+            varies = far > _CLOSE and _varies(mean + shift / far, variance, variance_floor(values))
             if degree == 1:
                 number = shift + far * mean
             elif degree == 2:

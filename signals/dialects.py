@@ -343,7 +343,11 @@ _FASTEXPR = (
 
 
 def _by_call(*rows: Spelling) -> Mapping[tuple[str, int], Spelling]:
-    return MappingProxyType({(row.name, len(row.parameters)): row for row in rows})
+    found: dict[tuple[str, int], Spelling] = {}
+    for row in rows:
+        if found.setdefault((row.name, len(row.parameters)), row) is not row:
+            raise AssertionError(f"{row.call} is a row already")
+    return MappingProxyType(found)
 
 
 #: Every call by its name and number of arguments.

@@ -86,7 +86,8 @@ class Evaluator:
     ) -> None:
         self.panel = panel
         self.dtype = np.dtype(dtype)
-        self._universe: BoolArray = np.ascontiguousarray(panel.universe)
+        # kernels are compiled for writable arrays, and nothing else
+        self._universe: BoolArray = np.require(panel.universe, requirements=["C", "W"])
         self._fields: dict[str, FloatArray] = {}
         self._threads = max(threads, 1)
         self._helpers = ThreadPoolExecutor(threads - 1) if threads > 1 else None

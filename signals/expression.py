@@ -89,13 +89,13 @@ def call(op: str, *args: Expression) -> Expression:
     if operator.kind is Kind.ELEMENTWISE and all(isinstance(arg, Constant) for arg in args):
         return _fold(operator, args)
     if op in _ALGEBRA:
-        return _checked(_ALGEBRA[op](*args))
+        return _ALGEBRA[op](*args)
     return _simpler(op, args) or _sorted(operator, args)
 
 
 def negate(expression: Expression) -> Expression:
     """Return -1 * expression."""
-    return algebra.negated(expression)
+    return call("MULTIPLY", Constant(-1.0), expression)
 
 
 def windows(expression: Expression) -> tuple[int, ...]:
@@ -161,21 +161,9 @@ def _fold(operator: Operator, args: tuple[Expression, ...]) -> Constant:
     values = [np.array([[arg.value]]) for arg in args if isinstance(arg, Constant)]
     result = float(operator.kernel(*values, out=np.empty((1, 1)))[0, 0])
     if not math.isfinite(result):
-        raise _undefined(str(Call(operator.name, args)))
+        raise ExpressionError(
+            f"{Call(operator.name, args)} is not defined",
+            rule="the constants of an expression are finite numbers",
+            hint="look for a division by zero or an overflow between constants",
+        )
     return constant(result)
-
-
-def _checked(expression: Expression) -> Expression:
-    """Return a sum, product or quotient whose constants are finite."""
-    for arg in (expression, *expression.args):
-        if isinstance(arg, Constant) and not math.isfinite(arg.value):
-            raise _undefined(str(expression))
-    return expression
-
-
-def _undefined(text: str) -> ExpressionError:
-    return ExpressionError(
-        f"{text} is not defined",
-        rule="the constants of an expression are finite numbers",
-        hint="look for a division by zero or an overflow between constants",
-    )

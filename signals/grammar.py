@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import cast
 
@@ -130,7 +130,7 @@ def _parser() -> Lark:
     return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=False)
 
 
-@cache
+@lru_cache(maxsize=1 << 10)
 def _template(meaning: str) -> Tree[Token]:
     return _parser().parse(meaning)
 
@@ -199,9 +199,18 @@ class _Builder(Transformer_NonRecursive[Token, _Term]):
             at = terms[where].column if where is not None and where < len(terms) else column
             raise self._error(at, wrong.fact, wrong.rule, wrong.hint)
         try:
-            return _Term(call(op, *args), column, level)
+            term = _Term(call(op, *args), column, level)
         except ExpressionError as error:
             raise self._error(column, error.fact, error.rule, error.hint) from None
+        # now, not when all is built: what a dialect's call means may repeat its arguments
+        if size(term.expression) > self._limits.nodes:
+            raise self._error(
+                column,
+                f"the expression has {size(term.expression)} nodes",
+                f"at most {self._limits.nodes} are allowed",
+                "use fewer operators",
+            )
+        return term
 
     def _error(self, column: int, fact: str, rule: str, hint: str) -> ExpressionError:
         if self._bound is not None:  # the call this is the meaning of knows its column
@@ -239,7 +248,11 @@ class _Builder(Transformer_NonRecursive[Token, _Term]):
         return self._infix("POW", base, exponent)
 
     def negative(self, sign: Token, term: _Term) -> _Term:
-        return _Term(negate(term.expression), int(sign.start_pos or 0), term.depth)
+        column = int(sign.start_pos or 0)
+        try:
+            return _Term(negate(term.expression), column, term.depth)
+        except ExpressionError as error:
+            raise self._error(column, error.fact, error.rule, error.hint) from None
 
     def negation(self, sign: Token, term: _Term) -> _Term:
         return self._call("EQ", int(sign.start_pos or 0), term, _Term(constant(0.0), 0, 1))
@@ -279,7 +292,9 @@ class _Builder(Transformer_NonRecursive[Token, _Term]):
         if spelling is not None:
             arguments = dict(zip(spelling.parameters, terms, strict=True))
             return self._expanded(name, spelling.meaning, column, arguments)
-        if name in OPERATORS or name in ("LT", "LE"):
+        if name in OPERATORS:
+            return self._call(name, column, *terms)
+        if name in ("LT", "LE") and len(terms) == 2:
             return self._call(name, column, *terms)
         if name in UNSUPPORTED:
             fact, rule = f"{name} is not supported", UNSUPPORTED[name]

@@ -1,4 +1,4 @@
-"""Cross-sectional operators within groups: assets of a session that share the key of a value.
+"""Cross-sectional operators within groups: assets of a session that share a value.
 
 Assets are summed one after the other in column order, each group on its own: a column that is
 missing or outside the universe leaves every bit of the others' values as it was.
@@ -7,33 +7,36 @@ missing or outside the universe leaves every bit of the others' values as it was
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from signals.cross_section import write_keys
 from signals.jit import jit
-from signals.keys import MISSING
-from signals.ordering import CountArray, KeyArray, Scratch, WordArray, index_bits
+from signals.ordering import CountArray, Scratch, WordArray, index_bits
 from signals.panel import BoolArray, FloatArray
-from signals.shifts import VARIANCE_FLOOR
+from signals.shifts import variance_floor
+
+#: The bits of a float64.
+BitArray = npt.NDArray[np.int64]
 
 
 @jit
-def _number(keys: KeyArray, numbers: CountArray) -> None:
+def _number(bits_of: BitArray, missing: np.int64, numbers: CountArray) -> None:
     """Write the number of each asset's group in its row, from 0; -1 where there is none.
 
     Groups are found by hashing; a row with the groups of the row before it costs a comparison.
     """
-    n_rows, n_assets = keys.shape
+    n_rows, n_assets = bits_of.shape
     bits = 1
     while (1 << bits) < 2 * n_assets:
         bits += 1
-    holder = np.empty(1 << bits, dtype=np.int32)
+    holder = np.empty(1 << bits, dtype=np.int64)
     number = np.empty(1 << bits, dtype=np.int32)
     for t in range(n_rows):
-        row, target = keys[t], numbers[t]
+        row, target = bits_of[t], numbers[t]
         if t > 0:
             changes = 0
             for a in range(n_assets):
-                changes += row[a] != keys[t - 1, a]
+                changes += row[a] != bits_of[t - 1, a]
             if changes == 0:
                 target[:] = numbers[t - 1]
                 continue
@@ -42,9 +45,10 @@ def _number(keys: KeyArray, numbers: CountArray) -> None:
         for a in range(n_assets):
             key = row[a]
             target[a] = -1
-            if key == MISSING:
+            if key == missing:
                 continue
-            place = (np.uint64(np.uint32(key)) * np.uint64(2654435761)) & np.uint64(0xFFFFFFFF)
+            folded = np.uint64(key) ^ (np.uint64(key) >> np.uint64(32))
+            place = (folded * np.uint64(2654435761)) & np.uint64(0xFFFFFFFF)
             place >>= np.uint64(32 - bits)
             while number[place] >= 0 and holder[place] != key:
                 place = (place + np.uint64(1)) & np.uint64((1 << bits) - 1)
@@ -57,10 +61,11 @@ def _number(keys: KeyArray, numbers: CountArray) -> None:
 
 def _groups(groups: FloatArray, universe: BoolArray) -> CountArray:
     """Return the number of each asset's group in its session; -1 where there is none."""
-    keys = np.empty(groups.shape, dtype=np.int32)
     numbers = np.empty(groups.shape, dtype=np.int32)
-    write_keys(groups, universe, keys)
-    _number(keys, numbers)
+    exact = np.where(universe, groups, np.nan).astype(np.float64)
+    exact += 0.0  # -0 is 0
+    exact[np.isnan(exact)] = np.nan  # one pattern of bits
+    _number(exact.view(np.int64), np.float64(np.nan).view(np.int64), numbers)
     return numbers
 
 
@@ -104,7 +109,7 @@ def _standardise(values: FloatArray, numbers: CountArray, least: int, out: Float
                 square[g] += deviation * deviation
             for g in range(n_groups):
                 n, centre = count[g], shift[g] + total[g]
-                varies = square[g] > VARIANCE_FLOOR * (n * centre * centre + square[g])
+                varies = square[g] > variance_floor(values) * (n * centre * centre + square[g])
                 square[g] = np.sqrt(square[g] / (n - 1)) if n >= least and varies else np.nan
             square[n_assets] = np.nan
             for a in range(n_assets):

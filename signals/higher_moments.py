@@ -9,7 +9,7 @@ import numpy as np
 
 from signals.jit import jit, row_kernel
 from signals.panel import FloatArray
-from signals.shifts import newest, spread
+from signals.shifts import newest, spread, variance_floor
 from signals.windows import Part, Row, Rows, needed, present, stack, tile, value
 
 #: What `_rolling_shape` gives.
@@ -60,6 +60,7 @@ def _shapes(
 ) -> None:
     """Fill in one part: a are the sums of powers of the suffix, b those of the prefix."""
     start, end, first, last, w, need = part
+    floor = variance_floor(x)
     for t in range(start, end):
         i = t - start
         row, target = x[t, first:last], out[t, first:last]
@@ -90,7 +91,7 @@ def _shapes(
             p1 += s + old * gap
             n = old + new
             mean = p1 / n
-            m2 = spread(n, k, p1, p2) / n
+            m2 = spread(n, k, p1, p2, floor) / n
             if result == SKEWNESS:
                 m3 = p3 - mean * (3.0 * p2 - 2.0 * mean * p1)
                 r = n * np.sqrt(n - 1.0) / (n - 2.0) * m3 / (m2 * np.sqrt(m2))

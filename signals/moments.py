@@ -14,7 +14,7 @@ import numpy as np
 
 from signals.jit import jit, row_kernel
 from signals.panel import FloatArray
-from signals.shifts import newest, spread
+from signals.shifts import newest, spread, variance_floor
 from signals.windows import Part, Row, Rows, needed, present, stack, tile, value
 
 #: What `_rolling_moments` gives.
@@ -47,6 +47,7 @@ def _moments(
 ) -> None:
     """Fill in one part: 1 is the suffix of the block before, 2 the prefix that grows."""
     start, end, first, last, w, need = part
+    floor = variance_floor(x)
     for t in range(start, end):
         row, target = x[t, first:last], out[t, first:last]
         s1, q1 = sums[t - start], squares[t - start]
@@ -69,7 +70,7 @@ def _moments(
             q += q1[a] + gap * (s1[a] + moved)
             s += moved
             n = old + new
-            square = spread(n, k, s, q)
+            square = spread(n, k, s, q, floor)
             if result == STANDARD_SCORE:
                 r = (n * (v - k) - s) * np.sqrt((n - 1.0) / (n * square))
             elif result == DEVIATION:

@@ -1,4 +1,4 @@
-"""The nodes of an expression tree, their text and the measures that are sums over them.
+"""The nodes of an expression tree, their text and what is measured by walking over them.
 
 Nodes are hash-consed: there is one object for each formula, so that equality is identity, a set of
 expressions costs no comparison of trees, and a sub-expression that two factors share is one node.
@@ -54,6 +54,8 @@ class Field(metaclass=_HashConsed):
     """One field of the panel; `Field("close")` is written `$close`."""
 
     args: ClassVar[tuple[Expression, ...]] = ()
+    n_nodes: ClassVar[int] = 1
+    n_levels: ClassVar[int] = 1
     name: str
 
     def __str__(self) -> str:
@@ -68,6 +70,8 @@ class Constant(metaclass=_HashConsed):
     """A number: an operand, or an operator's window or parameter."""
 
     args: ClassVar[tuple[Expression, ...]] = ()
+    n_nodes: ClassVar[int] = 1
+    n_levels: ClassVar[int] = 1
     value: float
 
     def __post_init__(self) -> None:
@@ -88,13 +92,20 @@ class Call(metaclass=_HashConsed):
 
     op: str
     args: tuple[Expression, ...]
-    _text: str = field(init=False, repr=False)
+    n_nodes: int = field(init=False, repr=False)
+    n_levels: int = field(init=False, repr=False)
+    _text: str | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_text", _text(self.op, self.args))
+        nodes = 1 + sum(arg.n_nodes for arg in self.args)
+        levels = 1 + max((arg.n_levels for arg in self.args), default=0)
+        object.__setattr__(self, "n_nodes", nodes)
+        object.__setattr__(self, "n_levels", levels)
 
     def __str__(self) -> str:
-        return self._text
+        if self._text is None:
+            object.__setattr__(self, "_text", _text(self.op, self.args))
+        return str(self._text)
 
     def __reduce__(self) -> tuple[type[Call], tuple[str, tuple[Expression, ...]]]:
         return Call, (self.op, self.args)
@@ -132,12 +143,12 @@ def walk(expression: Expression) -> Iterator[Expression]:
 
 def size(expression: Expression) -> int:
     """Return the number of nodes."""
-    return sum(1 for _ in walk(expression))
+    return expression.n_nodes
 
 
 def depth(expression: Expression) -> int:
     """Return the number of nodes on the longest path from the root; 1 for a field."""
-    return 1 + max(map(depth, expression.args), default=0)
+    return expression.n_levels
 
 
 def fields(expression: Expression) -> frozenset[str]:

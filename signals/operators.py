@@ -498,7 +498,7 @@ def _is_share(_: int, share: float) -> bool:
 
 
 def _is_smoothing(m: int, n: float) -> bool:
-    return 0.0 < n <= m
+    return m / 1000 <= n <= m
 
 
 _TIME_SERIES = (
@@ -664,7 +664,7 @@ _TIME_SERIES = (
         missing=WINDOWED,
         behind=_of_smoothing,
         accepts=_is_smoothing,
-        rule="the weight n/m lies in (0, 1]",
+        rule="the weight n/m lies between 0.001 and 1",
         deviates="it depends on where the data starts",
     ),
     _time_series(

@@ -1,6 +1,6 @@
 """Rolling extremes and ranks, and shifts: operators that pick or compare values of a window.
 
-Windows, blocks and missing values are those of `signals.rolling`; inputs are finite or NaN.
+Windows, blocks and missing values are those of `signals.windows`; inputs are finite or NaN.
 Positions and ranks compare the keys of `signals.keys`, so they are the same in float32 and float64
 up to the edge of a bin.
 """

@@ -8,8 +8,15 @@ from signals.jit import jit, row_kernel
 from signals.panel import FloatArray
 from signals.windows import Row, value
 
-#: A variance below this share of the mean square is rounding noise and counts as 0.
-VARIANCE_FLOOR = 1e-13
+#: A variance below this share of the mean square is rounding noise and counts as 0: deviations
+#: below 1e-13 of the values, and below 3e-7 of them where these are in float32.
+VARIANCE_FLOOR, VARIANCE_FLOOR_SINGLE = 1e-26, 1e-13
+
+
+@jit
+def variance_floor(x: FloatArray) -> float:
+    """Return the floor of values of the dtype of x."""
+    return VARIANCE_FLOOR_SINGLE if x.itemsize == 4 else VARIANCE_FLOOR
 
 
 @row_kernel
@@ -36,8 +43,8 @@ def newest(x: FloatArray, y: FloatArray, t: int, w: int, first: int, last: int, 
 
 
 @jit
-def spread(n: float, k: float, s: float, q: float) -> float:
+def spread(n: float, k: float, s: float, q: float, floor: float) -> float:
     """Return n times the sum of squared deviations, 0 for what is rounding noise."""
     square = n * q - s * s
     total = n * k + s
-    return 0.0 if square < VARIANCE_FLOOR * (total * total) else square
+    return 0.0 if square < floor * (total * total) else square

@@ -11,7 +11,6 @@ import pytest
 from miner.fitness import (
     Training,
     build_training,
-    incremental_ic,
     measure,
     percentile_ranks,
     residual_ranks,
@@ -19,6 +18,7 @@ from miner.fitness import (
 from miner.split import Split, split
 from signals.errors import DataError
 from signals.grammar import parse
+from signals.ic import ic
 from signals.panel import Panel
 from tests.miner.market import market
 
@@ -27,14 +27,14 @@ def parts_of(panel: Panel) -> Split:
     return split(panel.n_sessions, lag=1, horizon=1, train=200, valid=80)
 
 
-def test_without_a_book_the_incremental_ic_is_the_rank_ic() -> None:
+def test_without_a_book_the_ic_of_ranks_is_the_rank_ic() -> None:
     """It equals pandas' Spearman correlation, ties and missing labels included."""
     rng = np.random.default_rng(0)
     factor = rng.integers(0, 9, (6, 50)).astype(float)
     label = rng.standard_t(4, (6, 50))
     factor[:, 45:] = label[:, 45:] = np.nan
     universe = np.ones(label.shape, dtype=bool)
-    got = incremental_ic(percentile_ranks(factor, universe), residual_ranks(label, universe, []))
+    got = ic(percentile_ranks(factor, universe), residual_ranks(label, universe, []))
     for row, value in enumerate(got):
         ranks = pd.DataFrame({"x": factor[row], "y": label[row]}).rank()
         assert value == pytest.approx(ranks.corr().iloc[0, 1], abs=1e-12)

@@ -26,7 +26,7 @@ Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 #: A variance below this share of the mean square is rounding noise, and counts as none.
-NOISE = 1e-13
+NOISE = 1e-26
 
 #: Values that a table of windows may hold at a time.
 _CHUNK = 2_000_000
@@ -385,7 +385,7 @@ def cross_section(name: str, series: list[Array], numbers: list[float], universe
     if name == "SCALE":
         return x * numbers[0] / total(np.abs(x))[:, None]
     out = np.full(x.shape, np.nan)
-    groups = np.where(np.isnan(x), np.nan, rounded(series[1]))
+    groups = np.where(np.isnan(x), np.nan, series[1])
     for t in range(len(x)):
         for group in np.unique(groups[t][~np.isnan(groups[t])]):
             inside = groups[t] == group

@@ -115,12 +115,12 @@ def test_lonely_and_equal_values_have_no_score() -> None:
     )
 
 
-def test_groups_are_told_apart_by_key() -> None:
-    """Rounding noise in a group's number does not split it; one group's spike leaves the others."""
-    values = np.array([[1.0, 2.0, 3.0, 1e12]])
-    groups = np.array([[0.3, 0.1 + 0.2, 0.3, 7.0]])
+def test_groups_are_told_apart_exactly() -> None:
+    """Codes of eight digits stay apart, -0 is 0, and one group's spike leaves the others alone."""
+    values = np.array([[1.0, 2.0, 3.0, 4.0, 6.0, 1e12]])
+    groups = np.array([[45102010.0, 45102020.0, 45102010.0, 0.0, -0.0, 7.0]])
     everywhere = np.ones(values.shape, dtype=np.bool_)
-    assert run("mean", values, groups, everywhere)[0].tolist() == [2.0, 2.0, 2.0, 1e12]
+    assert run("mean", values, groups, everywhere)[0].tolist() == [2.0, 2.0, 2.0, 5.0, 5.0, 1e12]
 
 
 @each_kernel
