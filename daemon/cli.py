@@ -106,9 +106,11 @@ def settings_path(options: argparse.Namespace) -> Path | None:
 def run(options: argparse.Namespace) -> int:
     """`alphad run`."""
     from daemon import supervisor
+    from daemon.kernel_cache import drop_stale_kernels
     from daemon.logs import configure_logging
     from daemon.settings import load_settings
 
+    drop_stale_kernels()
     settings = load_settings(settings_path(options), os.environ)
     if not settings.markets:
         raise ConfigError(
@@ -123,8 +125,10 @@ def run(options: argparse.Namespace) -> int:
 def run_demo(options: argparse.Namespace) -> int:
     """`alphad demo`."""
     from daemon import demo, terminal
+    from daemon.kernel_cache import drop_stale_kernels
     from daemon.logs import configure_logging
 
+    drop_stale_kernels()
     configure_logging(quiet=True)
     with terminal.progress("demo") as (on_session, on_round):
         story, pointer, report = demo.run_demo(options.out, options.seed, on_session, on_round)
@@ -135,9 +139,11 @@ def run_demo(options: argparse.Namespace) -> int:
 def run_replay(options: argparse.Namespace) -> int:
     """`alphad replay`."""
     from daemon import replay, terminal
+    from daemon.kernel_cache import drop_stale_kernels
     from daemon.logs import configure_logging
     from daemon.settings import load_settings
 
+    drop_stale_kernels()
     configure_logging(quiet=True)
     base = load_settings(options.config, os.environ)
     stated = options.config is not None or options.market in base.markets
@@ -183,7 +189,9 @@ def factors(options: argparse.Namespace) -> int:
 def mine_(options: argparse.Namespace) -> int:
     """`alphad mine`."""
     from daemon import inspection
+    from daemon.kernel_cache import drop_stale_kernels
 
+    drop_stale_kernels()
     return inspection.mine(
         settings_path(options), options.market, options.seed, as_json=options.json
     )
@@ -206,7 +214,9 @@ def verify_(options: argparse.Namespace) -> int:
 def kernels(_options: argparse.Namespace) -> int:
     """`alphad kernels`."""
     from daemon import terminal
+    from daemon.kernel_cache import drop_stale_kernels
 
+    drop_stale_kernels()
     return terminal.compile_kernels()
 
 

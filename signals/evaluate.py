@@ -22,7 +22,7 @@ from signals.program import Program, Workspace
 T = TypeVar("T")
 
 #: Bytes of values that are kept at a time.
-_SLAB = 1 << 28
+_SLAB = 1 << 26
 
 
 def evaluate(

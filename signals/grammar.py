@@ -127,7 +127,7 @@ def check_limits(expression: Expression, *, limits: Limits = LIMITS) -> None:
 @cache
 def _parser() -> Lark:
     grammar = files("signals").joinpath("grammar.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=False)
+    return Lark(grammar, parser="lalr", maybe_placeholders=False)
 
 
 @lru_cache(maxsize=1 << 10)

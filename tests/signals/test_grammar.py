@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from signals.errors import ExpressionError
-from signals.expression import Call, Constant, Field
+from signals.expression import Call, Constant, Field, size
 from signals.grammar import LIMITS, Limits, check_limits, parse
 
 
@@ -253,3 +255,39 @@ def test_no_character_breaks_the_parser(text: str) -> None:
     """Characters of any alphabet are refused, never an error of the parser's own."""
     with pytest.raises(ExpressionError):
         parse(f"{text} § $close")
+
+
+@pytest.mark.timeout(30)  # what is not bounded takes minutes, or all memory
+@pytest.mark.parametrize(
+    "text",
+    [
+        "((($a-" * 12 + "$c" + ")*$b)+$b)" * 12,
+        "ts_scale(" * 12 + "close" + ",5)" * 12,
+        "scale_down(" * 12 + "close" + ")" * 12,
+        "winsorize(" * 9 + "close" + ")" * 9,
+        "+".join(["(" + "*".join(["(" + "+".join(["$a"] * 9) + ")"] * 10) + ")"] * 9),
+        "||".join(["(" + "&&".join(["($a||$b)"] * 10) + ")"] * 20),
+    ],
+    ids=["nested sums", "ts_scale", "scale_down", "winsorize", "sums of products", "choices"],
+)
+def test_no_text_costs_more_than_its_length(text: str) -> None:
+    """What would be an enormous tree is refused while it is built, or read at once."""
+    with contextlib.suppress(ExpressionError):
+        assert size(parse(text)) <= LIMITS.nodes
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1e200*$close*(1e200*$volume)", "1e308+$close+($open+1e308)", "$a-(-1e308-($b+1e308))"],
+)
+def test_constants_stay_finite_within_a_chain(text: str) -> None:
+    """A constant that overflows while terms are regrouped is refused: no text holds inf."""
+    assert "finite" in refused(text).rule
+
+
+@pytest.mark.parametrize(
+    "text", ["$close + -SEQUENCE(5)", "RANK(-SEQUENCE(5)) * $a", "REGBETA($a, -SEQUENCE(20), 20)"]
+)
+def test_a_sign_does_not_carry_a_sequence_past_its_rule(text: str) -> None:
+    """SEQUENCE(n) is a regressor, with a sign or without."""
+    assert "regressor" in refused(text).rule

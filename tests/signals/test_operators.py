@@ -188,9 +188,9 @@ def test_one_number_for_the_session() -> None:
 
 
 def test_groups_do_not_mix() -> None:
-    """A group is what has equal keys; who has none, or no value, has no result."""
+    """A group is what has equal values; who has none, or no value, has no result."""
     x = np.array([[1.0, 3.0, 10.0, 20.0, 20.0, np.nan, 5.0]])
-    g = np.array([[1.0, 1.0 + 1e-9, -7.5, -7.5, -7.5, 1.0, np.nan]])
+    g = np.array([[1.0, 1.0, -7.5, -7.5, -7.5, 1.0, np.nan]])
     panel = field_panel(close=x, sector=g)
     mean, rank = evaluate(
         [parse("GROUP_MEAN($close, $sector)"), parse("GROUP_RANK($close, $sector)")], panel
@@ -325,8 +325,20 @@ def test_arguments_left_out_have_their_defaults() -> None:
         ("TS_CORR", (CLOSE, OPEN, constant(2)), 2, "a window of 2", "at least 3"),
         ("TS_KURT", (CLOSE, constant(3)), 1, "a window of 3", "at least 4"),
         ("TS_QUANTILE", (CLOSE, constant(5), constant(1.1)), None, "given 5, 1.1", "0 and 1"),
-        ("SMA", (CLOSE, constant(3), constant(4)), None, "SMA is given 3, 4", "in (0, 1]"),
-        ("SMA", (CLOSE, constant(3), constant(0)), None, "SMA is given 3, 0", "in (0, 1]"),
+        (
+            "SMA",
+            (CLOSE, constant(3), constant(4)),
+            None,
+            "SMA is given 3, 4",
+            "between 0.001 and 1",
+        ),
+        (
+            "SMA",
+            (CLOSE, constant(3), constant(0)),
+            None,
+            "SMA is given 3, 0",
+            "between 0.001 and 1",
+        ),
     ],
 )
 def test_fault_names_argument_and_rule(
