@@ -172,7 +172,7 @@ class MonitorState:
             raise DataError(
                 f"monitor state with unexpected fields {sorted(set(values) ^ expected)}",
                 rule="a stored state has exactly the fields of MonitorState",
-                hint="replay the factor's ICs through start_monitor and update",
+                hint="it is of another version: begin a new state_dir, it is filled from the bars",
             )
         verdicts = {name: Verdict(values[name]) for name in ("verdict", "standing")}
         return cls(**{**values, **verdicts})
