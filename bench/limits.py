@@ -70,7 +70,7 @@ class Limits:
                     continue
                 try:
                     seconds = run()
-                except (NotImplementedError, TypeError, ValueError) as error:
+                except (TypeError, ValueError) as error:
                     failed[name] = f"{type(error).__name__}: {error}"
                     continue
                 if number:
