@@ -26,8 +26,8 @@ from miner.proposer import GrammarProposer
 from miner.records import Round
 from miner.search import search
 from signals.decay import MonitorState
-from signals.decay import explain as explain_verdict
 from signals.errors import ConfigError, DataError
+from signals.explanation import explain as explain_verdict
 from storage import alerts, history, integrity, jobs, ledger, registry
 from storage.bars import last_vintage
 from storage.publishing import head

@@ -24,9 +24,7 @@ from daemon.settings import BookSettings, MarketSettings, MonitorSettings
 from signals.decay import (
     MIN_BASELINE,
     MonitorState,
-    Promotion,
     Verdict,
-    judge_shadow,
     start_monitor,
     suspend,
     update,
@@ -34,6 +32,7 @@ from signals.decay import (
 )
 from signals.ic import hac_lags, mean_with_interval
 from signals.panel import FloatArray
+from signals.shadow import Promotion, judge_shadow
 
 #: One-sided 5 % point of the normal law: what a declared factor's baseline has to reach.
 BASELINE_T = 1.645

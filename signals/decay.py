@@ -40,8 +40,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from signals.errors import DataError
-from signals.halflife import half_life_interval
-from signals.ic import MeanEstimate, autocorrelation, hac_lags, mean_with_interval
+from signals.ic import autocorrelation
 from signals.panel import FloatArray
 
 #: Degrees of freedom of the t likelihood.
@@ -83,14 +82,6 @@ class Verdict(StrEnum):
     WARNING = "warning"
     DECAYED = "decayed"
     SUSPENDED = "suspended"
-
-
-class Promotion(StrEnum):
-    """What forward ICs say of a factor in shadow."""
-
-    PROMOTE = "promote"
-    REJECT = "reject"
-    CONTINUE = "continue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +218,7 @@ def start_monitor(
     kappa *= 1 + BELIEF * max(_batch_kappa(baseline, variance_x) / kappa_x - 1, 0.0)
     se = math.sqrt(variance_x * kappa_x / len(finite))
     weight = PRIOR_SD**2 / (PRIOR_SD**2 + se**2)
-    location = _location(_fresh(finite[1:], finite[:-1], carry), baseline_mean, variance)
+    location = _location(fresh_part(finite[1:], finite[:-1], carry), baseline_mean, variance)
     mean = max(weight * (location - CURSE * se) + (1 - weight) * PRIOR_MEAN, LEAST_MEAN)
     return MonitorState(
         verdict=Verdict.HEALTHY,
@@ -265,8 +256,8 @@ def update(state: MonitorState, ic: float) -> MonitorState:
     """
     if not math.isfinite(ic):
         return state
-    fresh = _fresh(ic, state.last_ic, state.carry)
-    ratio = _decay_ratio(fresh, state.mean, state.variance, state.kappa)
+    fresh = fresh_part(ic, state.last_ic, state.carry)
+    ratio = decay_ratio(fresh, state.mean, state.variance, state.kappa)
     evidence = min((GAIN + state.evidence) * math.exp(ratio), EVIDENCE_CAP)
     recovery = state.recovery
     cusum = max(0.0, state.cusum + ratio)
@@ -292,7 +283,7 @@ def update(state: MonitorState, ic: float) -> MonitorState:
         cusum=cusum,
         support=state.support - ratio,
         ewma=state.ewma + _ALPHA * (ic - state.ewma),
-        variance=_next_variance(fresh, state.mean, state.variance, state.variance0),
+        variance=next_variance(fresh, state.mean, state.variance, state.variance0),
         variance0=state.variance0,
         kappa=state.kappa,
         carry=state.carry,
@@ -317,128 +308,6 @@ def with_threshold(state: MonitorState, threshold: float) -> MonitorState:
     return replace(state, threshold=float(threshold))
 
 
-def judge_shadow(
-    forward_ics: FloatArray,
-    state: MonitorState,
-    *,
-    alpha: float = 0.05,
-    beta: float = 0.05,
-    min_sessions: int = 20,
-    max_sessions: int = 250,
-) -> tuple[Promotion, float]:
-    """Judge a factor in shadow by its forward ICs alone: Wald's (1945) sequential test.
-
-    The validated, shrunk mean of `state` against 0, with the monitor's own t likelihood: promote at
-    ``ln((1 - beta) / alpha)``, reject at ``ln(beta / (1 - alpha))``.
-
-    Parameters
-    ----------
-    forward_ics : ndarray of shape (n,)
-        ICs realised since the factor joined, oldest first; NaN counts as a session without news.
-    state : MonitorState
-        `start_monitor` of the ICs the factor was validated on; only its constants are read.
-    alpha, beta : float
-        Chance to promote a factor without any IC, and to reject one that keeps its mean.
-    min_sessions, max_sessions : int
-        Finite ICs before any decision; sessions after which no decision is a rejection.
-
-    Returns
-    -------
-    tuple of (Promotion, float)
-        The first decision, with the log-likelihood ratio for the factor when it was taken; later
-        ICs do not change it.
-    """
-    upper, lower = math.log((1 - beta) / alpha), math.log(beta / (1 - alpha))
-    support, variance, finite, last_ic = 0.0, state.variance0, 0, state.last_ic
-    for ic in forward_ics[:max_sessions].tolist():
-        if not math.isfinite(ic):
-            continue
-        finite += 1
-        fresh, last_ic = _fresh(ic, last_ic, state.carry), ic
-        support -= _decay_ratio(fresh, state.mean, variance, state.kappa)
-        variance = _next_variance(fresh, state.mean, variance, state.variance0)
-        if finite >= min_sessions and support >= upper:
-            return Promotion.PROMOTE, support
-        if finite >= min_sessions and support <= lower:
-            return Promotion.REJECT, support
-    if len(forward_ics) >= max_sessions:
-        return Promotion.REJECT, support
-    return Promotion.CONTINUE, support
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """A verdict with what speaks for it.
-
-    Parameters
-    ----------
-    onset_ago : int
-        Estimated onset, in ICs before the last one; 0 while nothing points to decay.
-    before, after : MeanEstimate
-        Mean IC up to the onset and since, with 95 % HAC intervals; `n` is 0 where there is none.
-    half_life : tuple of (float, float) or None
-        80 % interval in ICs, 0 being a step; None while the evidence is below the warning level.
-        One series barely identifies it: the interval is often wide, and is never a single number.
-    """
-
-    verdict: Verdict
-    reason: str
-    evidence: float
-    warning_level: float
-    threshold: float
-    recovery: float
-    tested_mean: float
-    running_mean: float
-    onset_ago: int
-    before: MeanEstimate
-    after: MeanEstimate
-    half_life: tuple[float, float] | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values; NaN becomes null."""
-        return asdict(self) | {
-            "verdict": self.verdict.value,
-            "before": self.before.to_json(),
-            "after": self.after.to_json(),
-            "half_life": None if self.half_life is None else list(self.half_life),
-        }
-
-
-def explain(state: MonitorState, ics: FloatArray) -> Explanation:
-    """Explain a verdict from the state and the ICs that led to it.
-
-    Parameters
-    ----------
-    state : MonitorState
-        The monitor's state.
-    ics : ndarray of shape (n,)
-        ICs that end with the last one `state` has seen; the baseline may come before the live ones.
-        NaN is skipped.
-    """
-    finite = ics[np.isfinite(ics)].astype(np.float64)
-    onset_ago = min(state.n - state.last_clear, len(finite))
-    split = len(finite) - onset_ago
-    before, after = finite[:split], finite[split:]
-    # The first IC stands for its own predecessor: it is then taken as it is.
-    fresh = _fresh(finite, np.append(finite[:1], finite[:-1]), state.carry)
-    live = fresh[max(len(finite) - state.n, 0) :]
-    suspicious = state.evidence >= state.warning_level and len(live) > 0
-    return Explanation(
-        verdict=state.verdict,
-        reason=state.reason,
-        evidence=state.evidence,
-        warning_level=state.warning_level,
-        threshold=state.threshold,
-        recovery=state.recovery,
-        tested_mean=state.mean,
-        running_mean=state.ewma,
-        onset_ago=onset_ago,
-        before=mean_with_interval(before, lags=hac_lags(len(before), horizon=state.horizon)),
-        after=mean_with_interval(after, lags=hac_lags(len(after), horizon=state.horizon)),
-        half_life=_half_life(state, live) if suspicious else None,
-    )
-
-
 class _Detector:
     """The monitor behind one call, as scorers of detectors want it."""
 
@@ -456,7 +325,7 @@ def make_detector(baseline_ic: FloatArray, horizon: int) -> _Detector:
     return _Detector(start_monitor(baseline_ic, horizon=horizon))
 
 
-def _fresh(ic: _Ics, last_ic: _Ics, carry: float) -> _Ics:
+def fresh_part(ic: _Ics, last_ic: _Ics, carry: float) -> _Ics:
     """Return y: an IC without what the last one carried over, on the scale of the mean IC."""
     return (ic - carry * last_ic) / (1 - carry)
 
@@ -516,15 +385,18 @@ def _learn(state: MonitorState, fresh: float, cusum: float) -> tuple[float, floa
     return max(state.mean + pull / precision, LEAST_MEAN), precision, 0.0, 0.0
 
 
-def _decay_ratio(ic: float, mean: float, variance: float, kappa: float) -> float:
-    """Return l: the log-likelihood ratio of mean 0 against `mean`, tempered by kappa."""
+def decay_ratio(ic: float, mean: float, variance: float, kappa: float) -> float:
+    """Return l: the log-likelihood ratio of mean 0 against `mean` at a y, tempered by kappa."""
     c = variance * (NU - 2)
     distance = math.log1p((ic - mean) ** 2 / c) - math.log1p(ic**2 / c)
     return (NU + 1) / (2 * kappa) * distance
 
 
-def _next_variance(ic: float, mean: float, variance: float, variance0: float) -> float:
-    """Clipped EWMA around mean/2, the same distance from both hypotheses; 1.06 undoes the clip."""
+def next_variance(ic: float, mean: float, variance: float, variance0: float) -> float:
+    """Return the running variance after a y: an EWMA of clipped squares.
+
+    Around mean / 2, the same distance from both hypotheses; 1.06 undoes the clip.
+    """
     surprise = 1.06 * min((ic - mean / 2) ** 2, 9 * variance)
     variance += _ALPHA * (surprise - variance)
     return min(max(variance, 0.25 * variance0), 6 * variance0)
@@ -540,13 +412,3 @@ def _standing(state: MonitorState, evidence: float, recovery: float) -> Verdict:
     if state.standing is Verdict.WARNING:
         level /= math.e
     return Verdict.WARNING if evidence >= level else Verdict.HEALTHY
-
-
-def _half_life(state: MonitorState, live: FloatArray) -> tuple[float, float]:
-    """Retrace the running variance over the live y and weigh the half-lives."""
-    variances = np.empty(len(live))
-    variance = state.variance0
-    for i, ic in enumerate(live.tolist()):
-        variances[i] = variance
-        variance = _next_variance(ic, state.mean, variance, state.variance0)
-    return half_life_interval(live, variances, mean=state.mean, kappa=state.kappa, nu=NU)

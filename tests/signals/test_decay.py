@@ -12,11 +12,8 @@ from hypothesis import strategies as st
 
 from signals.decay import (
     MonitorState,
-    Promotion,
     Verdict,
-    explain,
     false_alarm_threshold,
-    judge_shadow,
     make_detector,
     start_monitor,
     suspend,
@@ -24,8 +21,10 @@ from signals.decay import (
     with_threshold,
 )
 from signals.errors import DataError
+from signals.explanation import explain
 from signals.halflife import HALF_LIVES
 from signals.panel import FloatArray
+from signals.shadow import Promotion, judge_shadow
 
 MEAN, SD = 0.035, 0.1
 
