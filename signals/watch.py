@@ -1,0 +1,166 @@
+"""The watch over one live factor: the test on its monitored RankIC, and the plain one beside it.
+
+What is monitored is low in noise and blind to what befalls everybody (`signals.residual`); a factor
+that dies together with its whole family would hide there. The plain RankIC is therefore tested too,
+at ten times the threshold: it takes a tenth of what the first test takes of the budget for false
+alarms, and the thresholds are raised so that both together keep it::
+
+    1 / (1.1 A) + 1 / (11 A) = 1 / A
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from signals import decay
+from signals.decay import MonitorState, Verdict
+from signals.errors import DataError
+from signals.panel import FloatArray
+from signals.residual import Basis
+
+#: Threshold of the test on the plain RankIC over that of the monitored one.
+PLAIN_FACTOR = 10.0
+#: Both thresholds over the book's, so that together they keep its budget.
+SHARED = 1 + 1 / PLAIN_FACTOR
+
+_ORDER = (Verdict.HEALTHY, Verdict.WARNING, Verdict.DECAYED)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Everything known of a live factor's decay: of fixed size, and restartable from JSON.
+
+    Parameters
+    ----------
+    monitored, plain : MonitorState
+        The tests on the monitored and on the plain RankIC.
+    basis : Basis
+        What the monitored RankIC is freed of.
+    """
+
+    monitored: MonitorState
+    plain: MonitorState
+    basis: Basis
+
+    @property
+    def leading(self) -> MonitorState:
+        """The test that is nearer to its threshold; the monitored one's while both are equal."""
+        tests = (self.monitored, self.plain)
+        return max(tests, key=lambda test: (_ORDER.index(test.standing), strain(test)))
+
+    @property
+    def standing(self) -> Verdict:
+        """What the evidence alone says: the worse of both."""
+        return self.leading.standing
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is said now."""
+        if self.monitored.verdict is Verdict.SUSPENDED:
+            return Verdict.SUSPENDED
+        return self.standing
+
+    @property
+    def evidence(self) -> float:
+        """R of the leading test."""
+        return self.leading.evidence
+
+    @property
+    def threshold(self) -> float:
+        """A of the leading test."""
+        return self.leading.threshold
+
+    @property
+    def reason(self) -> str:
+        """Both tests in one sentence."""
+        if self.verdict is Verdict.SUSPENDED:
+            return self.monitored.reason
+        if self.basis.plain:
+            return f"RankIC: {self.monitored.reason}"
+        return f"freed of styles and peers: {self.monitored.reason}; plain: {self.plain.reason}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values; `from_json` gives back an equal watch."""
+        return {
+            "monitored": self.monitored.to_json(),
+            "plain": self.plain.to_json(),
+            "basis": self.basis.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Watch:
+        """Return the watch that `to_json` wrote; missing or unknown fields are a DataError."""
+        if set(values) != {"monitored", "plain", "basis"}:
+            raise DataError(
+                f"a stored watch with the fields {sorted(values)}",
+                rule="a stored watch has monitored, plain and basis",
+                hint="it is of another version: begin a new state_dir, it is filled from the bars",
+            )
+        return cls(
+            MonitorState.from_json(values["monitored"]),
+            MonitorState.from_json(values["plain"]),
+            Basis.from_json(values["basis"]),
+        )
+
+
+def strain(test: MonitorState) -> float:
+    """Return evidence over threshold: an alarm is at 1."""
+    return test.evidence / test.threshold
+
+
+def start_watch(
+    monitored: FloatArray, plain: FloatArray, basis: Basis, *, horizon: int, threshold: float
+) -> Watch:
+    """Return the watch before the first live RankIC.
+
+    Parameters
+    ----------
+    monitored : ndarray of shape (n,)
+        Monitored RankICs of the baseline; of one session each, so that no labels overlap.
+    plain : ndarray of shape (m,)
+        Plain RankICs of the baseline, of labels held `horizon` sessions.
+    basis : Basis
+        What `monitored` is freed of.
+    threshold : float
+        The book's A; see `signals.decay.false_alarm_threshold`.
+
+    Raises
+    ------
+    DataError
+        From `signals.decay.start_monitor`.
+    """
+    watch = Watch(
+        decay.start_monitor(monitored, horizon=1),
+        decay.start_monitor(plain, horizon=horizon),
+        basis,
+    )
+    return with_threshold(watch, threshold)
+
+
+def with_threshold(watch: Watch, threshold: float) -> Watch:
+    """Return the watch under another threshold of the book, from the next RankIC on."""
+    return replace(
+        watch,
+        monitored=decay.with_threshold(watch.monitored, SHARED * threshold),
+        plain=decay.with_threshold(watch.plain, SHARED * PLAIN_FACTOR * threshold),
+    )
+
+
+def update(watch: Watch, monitored: float, plain: float) -> Watch:
+    """Return the watch after one more session; a NaN leaves its test where it is."""
+    return replace(
+        watch,
+        monitored=decay.update(watch.monitored, monitored),
+        plain=decay.update(watch.plain, plain),
+    )
+
+
+def suspend(watch: Watch, reason: str) -> Watch:
+    """Return the watch with judgement withheld for `reason`; no number moves."""
+    return replace(
+        watch,
+        monitored=decay.suspend(watch.monitored, reason),
+        plain=decay.suspend(watch.plain, reason),
+    )
