@@ -67,12 +67,25 @@ def build_parser() -> argparse.ArgumentParser:
     replay.add_argument("--calendar", help="exchange code (default: of the market, XNYS or XSHG)")
     replay.add_argument("--config", type=Path, help="settings file with [markets.<market>] tables")
     add("status", status, "what was published when, and how the book stands", "config", "json")
-    explain = add("explain", explain_, "why a factor stands where it stands", "config", "market")
+    explain = add("explain", explain_, "why a factor stands where it stands",
+                  "config", "market", "json")  # fmt: skip
     explain.add_argument("factor", help="id of the factor, or a session (YYYY-MM-DD)")
     add("factors", factors, "the book, the shadows and the retired", "config", "market", "json")
     mine = add("mine", mine_, "search for factors now, and show what would be accepted",
                "config", "market", "json")  # fmt: skip
     mine.add_argument("--seed", type=int, default=11, help="seed of the search")
+    for name, text in (
+        ("rollback", "undo a factor's last move: a replacement, a retirement or a revival"),
+        ("revive", "put a retired factor to the test again, in shadow"),
+        ("retire", "take a factor out of the book, or out of shadow"),
+    ):
+        asked = add(name, request_, text, "config", "market")
+        asked.description = f"{text}; the next observation does it. Nothing is deleted."
+        asked.add_argument("factor", help="id of the factor")
+        asked.add_argument("--reason", required=True, help="why, for the registry")
+        asked.set_defaults(request=name)
+    add("requests", requests_, "what operators asked for, and what came of it",
+        "config", "market", "json")  # fmt: skip
     health = add("health", health_, "is the daemon alive, and progressing?", "config", "json")
     health.description = "Exit code 0 when alive and up to date, 1 when not."
     verify = add("verify", verify_, "prove what was published and stored whole", "config", "json")
@@ -174,9 +187,13 @@ def status(options: argparse.Namespace) -> int:
 
 def explain_(options: argparse.Namespace) -> int:
     """`alphad explain`."""
-    from daemon import inspection
+    from daemon import explain
+    from daemon.kernel_cache import drop_stale_kernels
 
-    return inspection.explain(settings_path(options), options.market, options.factor)
+    drop_stale_kernels()
+    return explain.explain(
+        settings_path(options), options.market, options.factor, as_json=options.json
+    )
 
 
 def factors(options: argparse.Namespace) -> int:
@@ -195,6 +212,22 @@ def mine_(options: argparse.Namespace) -> int:
     return inspection.mine(
         settings_path(options), options.market, options.seed, as_json=options.json
     )
+
+
+def request_(options: argparse.Namespace) -> int:
+    """`alphad rollback`, `alphad revive` and `alphad retire`."""
+    from daemon import operator
+
+    return operator.request(
+        settings_path(options), options.market, options.request, options.factor, options.reason
+    )
+
+
+def requests_(options: argparse.Namespace) -> int:
+    """`alphad requests`."""
+    from daemon import operator
+
+    return operator.show_requests(settings_path(options), options.market, as_json=options.json)
 
 
 def health_(options: argparse.Namespace) -> int:

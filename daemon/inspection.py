@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,7 @@ from miner.conclusion import Outcome, conclude
 from miner.proposer import GrammarProposer
 from miner.records import Round
 from miner.search import search
-from signals.decay import MonitorState
 from signals.errors import ConfigError, DataError
-from signals.explanation import explain as explain_verdict
 from storage import alerts, history, integrity, jobs, ledger, registry
 from storage.bars import last_vintage
 from storage.publishing import head
@@ -102,6 +99,8 @@ def status_lines(row: dict[str, Any]) -> list[str]:
         ]
     counts = ", ".join(f"{count} {state}" for state, count in row["factors"].items())
     lines.append(f"  factors: {counts or 'none'}")
+    if row["book"]:
+        lines.append(f"  book: {row['book']}")
     if row["re_mining"]:
         lines.append(f"  re-mining: {', '.join(map(str, row['re_mining']))}")
     return lines + [f"  alert: {message}" for message in row["alerts"] or ["none"]]
@@ -115,6 +114,7 @@ def market_status(context: Context, market: Market) -> dict[str, Any]:
         open_alerts = alerts.open_alerts(conn, market.name)
         last = last_vintage(conn, market.name)
         waiting = jobs.jobs(conn, market.name, open_only=True)
+        together = history.last_book_state(conn, market.name)
     states = [factor.state for factor in known]
     return {
         "market": market.name,
@@ -127,6 +127,7 @@ def market_status(context: Context, market: Market) -> dict[str, Any]:
         "alerts": [alert.message for alert in open_alerts],
         "bars": {"last_session": last.last_session, "vintages": last.number} if last else None,
         "re_mining": [job.id for job in waiting],
+        "book": together.state["told"]["sentence"] if together else None,
     }
 
 
@@ -151,89 +152,6 @@ def factor_rows(context: Context, market: Market) -> list[FactorRow]:
         ics = history.book_ics(conn, market.name)
         monitors = history.last_states(conn, market.name)
     return [factor_row(f, ics.get(f.id), monitors.get(f.id)) for f in known]
-
-
-def explain(path: Path | None, name: str | None, subject: str) -> int:
-    """Explain a factor, or what happened to a session."""
-    context = opened(path)
-    market = only(context, name)
-    try:
-        session = date.fromisoformat(subject)
-    except ValueError:
-        return explain_factor(context, market, subject)
-    return explain_session(context, market, session)
-
-
-def explain_session(context: Context, market: Market, session: date) -> int:
-    """Tell which stages of a session ran, with what result, or why they did not."""
-    console = Console()
-    if not market.calendar.is_session(session):
-        console.print(f"{session} is no session of {market.calendar.name}: nothing is due.")
-        return 0
-    due = market.calendar.finality(session, market.settings.ingest.finality_minutes)
-    with context.database.read() as conn:
-        runs = ledger.history(conn, market.name, session=session)
-    console.print(f"{market.name} {session}: due at {due:%Y-%m-%d %H:%M} UTC")
-    if not runs:
-        console.print("No stage has begun. It is not due yet, or the daemon was not running.")
-    for run in sorted(runs, key=lambda run: run.started_at):
-        console.print(f"{run.stage} (revision {run.revision}): {run.status}", style="bold")
-        console.print_json(json.dumps(run.detail or {"error": run.error}, default=str))
-    return 0
-
-
-def explain_factor(context: Context, market: Market, factor_id: str) -> int:
-    """Tell where a factor comes from, how it stands and what happened to it."""
-    with context.database.read() as conn:
-        factor = registry.get(conn, market.name, factor_id)
-        if factor is None:
-            known = ", ".join(f.id for f in registry.factors(conn, market.name)) or "none"
-            raise DataError(
-                f"{market.name} has no factor {factor_id!r}",
-                rule=f"a factor is named by its id: {known}",
-                hint="alphad factors lists them",
-            )
-        moves = registry.events(conn, market.name, factor_id)
-        verdicts = history.verdict_events(conn, market.name, factor_id)
-        record = history.last_state(conn, market.name, factor_id)
-        series = history.ics(conn, market.name, factor_id)
-    console = Console()
-    console.print(f"{factor.id} ({factor.origin}, {factor.state})", style="bold")
-    console.print(factor.expression, highlight=False)
-    for part in ("observation", "knowledge", "justification", "specification"):
-        if factor.hypothesis and factor.hypothesis.get(part):
-            console.print(f"  {part}: {factor.hypothesis[part]}", style="dim")
-    if record is not None:
-        explain_monitor(console, MonitorState.from_json(record.state), series)
-    table = Table("session", "event", "why")
-    rows = [(m.session, f"{m.from_state or 'new'} → {m.to_state}", m.rule) for m in moves]
-    rows += [
-        (v.session, f"{v.from_verdict} → {v.to_verdict}", (v.evidence or {}).get("reason", ""))
-        for v in verdicts
-    ]
-    for when, what, why in sorted(rows, key=lambda row: row[0]):
-        table.add_row(str(when), what, why)
-    console.print(table)
-    return 0
-
-
-def explain_monitor(console: Console, state: MonitorState, series: history.ICSeries) -> None:
-    """Tell what the monitor has seen."""
-    found = explain_verdict(state, series.rank_ic)
-    console.print(f"verdict: {found.verdict}: {found.reason}")
-    before, after = found.before, found.after
-    console.print(
-        f"mean RankIC before the estimated onset {before.mean:.4f} "
-        f"({before.low:.4f} … {before.high:.4f}, {before.n} sessions)"
-    )
-    if found.onset_ago:
-        console.print(
-            f"since then {after.mean:.4f} ({after.low:.4f} … {after.high:.4f}); "
-            f"onset about {found.onset_ago} sessions before the last one judged"
-        )
-    if found.half_life is not None:
-        low, high = found.half_life
-        console.print(f"half-life: {low:.0f} to {high:.0f} sessions (80 % interval)")
 
 
 def mine(path: Path | None, name: str | None, seed: int, *, as_json: bool) -> int:

@@ -2,37 +2,39 @@
 
 ::
 
-    candidate ──baseline──▶ live ──overwhelming or replaced──▶ retired
-        │                    ▲
-        └──▶ rejected        │ forward evidence
-    (mined) shadow ──────────┘──▶ rejected
+    declared ─▶ candidate ─┬─ its baseline earns ───────────▶ live
+                           └─ it does not ──────────────────▶ rejected
+    mined ────▶ shadow ────┬─ a challenger that has won ────▶ live       (`daemon.challenger`)
+                           ├─ one that has not ─────────────▶ rejected
+                           └─ a revival undone by command ──▶ retired
+                live ──────┬─ beaten by a challenger ───────▶ retired
+                           ├─ evidence of decay overwhelming▶ retired
+                           └─ by command ───────────────────▶ retired
+                retired ───┬─ it has recovered: revived ────▶ shadow, where it has to win again
+                           ├─ by command: revived ──────────▶ shadow, the same
+                           └─ retirement undone by command ─▶ shadow ─▶ live, its monitor as it was
 
 The state says what a factor may do; the monitor's verdict (`healthy`, `warning`, `decayed`,
 `suspended`) says how it does. They are kept apart: a decayed factor stays live with a cut weight
-until a challenger has proved itself, or until its own evidence is overwhelming.
+until a challenger has beaten it, or until its own evidence is overwhelming; one that recovers
+meanwhile is kept. What commands do is in `daemon.stages.requested`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from daemon.settings import BookSettings, MarketSettings, MonitorSettings
-from signals.decay import (
-    MIN_BASELINE,
-    MonitorState,
-    Verdict,
-    start_monitor,
-    suspend,
-    update,
-    with_threshold,
-)
+from signals import decay
+from signals.decay import RECOVERY, MonitorState, Verdict, start_monitor
 from signals.ic import hac_lags, mean_with_interval
 from signals.panel import FloatArray
-from signals.shadow import Promotion, judge_shadow
+from signals.watch import Watch, strain, suspend, update, with_threshold
 
 #: One-sided 5 % point of the normal law: what a declared factor's baseline has to reach.
 BASELINE_T = 1.645
@@ -49,12 +51,14 @@ class Move:
     to_state: str
     rule: str
     evidence: dict[str, Any]
+    #: Whether its forward evidence begins anew: a revival.
+    anew: bool = False
 
 
 def judge_candidate(
     rank_ics: FloatArray, horizon: int, monitor: MonitorSettings
 ) -> tuple[Move | None, MonitorState | None]:
-    """Return what becomes of a declared factor, and its monitor when it goes live.
+    """Return what becomes of a declared factor, and its raw test when it goes live.
 
     Parameters
     ----------
@@ -92,111 +96,111 @@ def judge_candidate(
     return move, start_monitor(baseline, horizon=horizon)
 
 
-def judge_challenger(
-    baseline: FloatArray, forward: FloatArray, horizon: int, book: BookSettings
-) -> tuple[Move | None, MonitorState | None]:
-    """Return what becomes of a mined factor in shadow, and its monitor when it goes live.
-
-    Parameters
-    ----------
-    baseline : ndarray of shape (n_sessions,)
-        RankICs of its validation window: out of sample for the search, not for the selection.
-    forward : ndarray of shape (n_forward,)
-        RankICs realised since it joined: nobody has selected on these.
-    horizon : int
-        Sessions its label is held.
-    book : BookSettings
-        Bounds of the shadow period.
-
-    Returns
-    -------
-    Move or None, MonitorState or None
-        None while the evidence decides nothing. A validation window of fewer than 60 finite ICs is
-        completed by the first forward ones, which then are not judged.
-    """
-    baseline, forward, missing = complete_baseline(baseline, forward)
-    if missing:
-        if len(forward) < book.shadow_max:
-            return None, None
-        evidence: dict[str, Any] = {"forward_sessions": len(forward), "baseline_missing": missing}
-        return Move("rejected", "too few of its RankICs are known to judge it", evidence), None
-    state = start_monitor(baseline, horizon=horizon)
-    decision, support = judge_shadow(
-        forward, state, min_sessions=book.shadow_min, max_sessions=book.shadow_max
-    )
-    if decision is Promotion.CONTINUE:
-        return None, None
-    seen = forward[np.isfinite(forward)]
-    evidence = {
-        "forward_sessions": len(seen),
-        "forward_rank_ic": float(seen.mean()) if len(seen) else None,
-        "expected_rank_ic": state.mean,
-        "log_likelihood_ratio": support,
-    }
-    if decision is Promotion.REJECT:
-        return Move("rejected", "forward RankIC in shadow does not bear it out", evidence), None
-    whole = np.concatenate([baseline, forward])
-    move = Move("live", "forward RankIC in shadow bears it out", evidence)
-    return move, start_monitor(whole, horizon=horizon)
-
-
-def complete_baseline(
-    baseline: FloatArray, forward: FloatArray
-) -> tuple[FloatArray, FloatArray, int]:
-    """Return baseline and forward ICs, moved to make the baseline whole, and how many it lacks."""
-    missing = MIN_BASELINE - int(np.isfinite(baseline).sum())
-    if missing <= 0:
-        return baseline, forward, 0
-    finite = np.flatnonzero(np.isfinite(forward))[:missing]
-    if len(finite) < missing:
-        return baseline, forward, missing - len(finite)
-    cut = int(finite[-1]) + 1
-    return np.concatenate([baseline, forward[:cut]]), forward[cut:], 0
-
-
 @dataclass(frozen=True)
-class Watched:
-    """A live factor's monitor after a session, and the verdicts it passed through."""
+class Followed:
+    """A live factor's watch after a session, and the verdict it left, if it left one."""
 
-    state: MonitorState
-    changes: tuple[tuple[Verdict, Verdict], ...]
+    watch: Watch
+    left: Verdict | None
     retire: Move | None
 
 
-def watch(
-    state: MonitorState, rank_ics: Sequence[float], threshold: float, suspended: str | None
-) -> Watched:
-    """Feed newly realised RankICs to a live factor's monitor.
+def follow(
+    watch: Watch, monitored: float, raw: float, threshold: float, suspended: str | None
+) -> Followed:
+    """Feed one more session to a live factor's watch.
 
     Parameters
     ----------
-    state : MonitorState
+    watch : Watch
         As stored after the last session.
-    rank_ics : sequence of float
-        Newly realised, oldest first.
+    monitored, raw : float
+        The RankICs realised now; NaN where there is none.
     threshold : float
         The book's alarm threshold today.
     suspended : str or None
         Why the data of this session may not be judged, if they may not.
     """
-    changes = []
-    state = with_threshold(state, threshold)
-    before = state.verdict
+    before, overwhelmed = watch.verdict, strain(watch.leading) >= OVERWHELMING
+    watch = with_threshold(watch, threshold)
     if suspended is not None:
-        state = suspend(state, suspended)
-        if before is not state.verdict:
-            changes.append((before, state.verdict))
-        return Watched(state, tuple(changes), None)
-    for value in rank_ics:
-        before = state.verdict
-        state = update(state, float(value))
-        if before is not state.verdict:
-            changes.append((before, state.verdict))
+        watch = suspend(watch, suspended)
+        return Followed(watch, before if before is not watch.verdict else None, None)
+    watch = update(watch, monitored, raw)
+    left = before if before is not watch.verdict else None
     retire = None
-    if state.verdict is Verdict.DECAYED and state.evidence >= OVERWHELMING * threshold:
-        evidence = {"evidence": state.evidence, "threshold": threshold}
+    # Only the crossing retires: an operator who brings such a factor back means to keep it.
+    crossed = not overwhelmed and strain(watch.leading) >= OVERWHELMING
+    if watch.verdict is Verdict.DECAYED and crossed:
+        evidence = {"evidence": watch.evidence, "threshold": watch.threshold}
         retire = Move("retired", f"evidence of decay above {OVERWHELMING:.0f} thresholds", evidence)
-    return Watched(state, tuple(changes), retire)
+    return Followed(watch, left, retire)
+
+
+def measured_retired(sessions_since: int, book: BookSettings) -> bool:
+    """Return whether a factor is still measured so many sessions after it retired."""
+    return sessions_since <= book.revival_sessions
+
+
+def begin_recovery(watch: Watch) -> Watch:
+    """Return the watch a retired factor's recovery is judged from: no evidence of it so far."""
+    raw = replace(watch.raw, verdict=Verdict.DECAYED, standing=Verdict.DECAYED, recovery=0.0)
+    return replace(watch, raw=raw)
+
+
+def judge_retired(watch: Watch, rank_ics: Sequence[float]) -> tuple[Watch, Move | None]:
+    """Return a retired factor's watch after more RankICs, and its revival once it has recovered.
+
+    Parameters
+    ----------
+    watch : Watch
+        From `begin_recovery` at first, then as returned here: the reverse recursion runs on the
+        test of its raw RankIC, the only one that is still measured.
+    rank_ics : sequence of float
+        Newly realised, oldest first; NaN is skipped.
+
+    Returns
+    -------
+    Watch, Move or None
+        At evidence of recovery 504 the move to shadow: a dead factor gets there once in two years
+        or later, and still has to win on forward RankICs.
+    """
+    state = watch.raw
+    for value in rank_ics:
+        before, state = state, decay.update(state, float(value))
+        if state.standing is not Verdict.DECAYED:
+            evidence = {
+                "recovery": (1 + before.recovery) * math.exp(state.support - before.support),
+                "required": RECOVERY,
+                "running_rank_ic": state.ewma,
+                "tested_mean": state.mean,
+            }
+            rule = f"revived: evidence of recovery since it retired reached {RECOVERY:.0f}"
+            move = Move("shadow", rule, evidence, anew=True)
+            return replace(watch, raw=state), move
+    return replace(watch, raw=state), None
+
+
+def by_urgency(watches: Mapping[str, Watch], decayed_multiplier: float) -> dict[str, float]:
+    """Return the decayed factors with their urgency, the most urgent first.
+
+    Urgency is the weight lost times the evidence over its threshold. The weight lost is the share
+    of the book's expected RankIC that the factor stood for, less what it may keep.
+
+    Parameters
+    ----------
+    watches : mapping of str to Watch
+        Of every live factor.
+    decayed_multiplier : float
+        What is left of a decayed factor's weight.
+    """
+    whole = sum(watch.raw.mean for watch in watches.values())
+    found = {
+        name: watch.raw.mean / whole * (1 - decayed_multiplier) * strain(watch.leading)
+        for name, watch in watches.items()
+        if watch.standing is Verdict.DECAYED
+    }
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
 @dataclass(frozen=True)

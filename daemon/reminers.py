@@ -8,21 +8,25 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 
 import structlog
+from sqlalchemy import Connection
 
+from daemon import life
 from daemon.alerts import raise_alert, resolve_alert
 from daemon.clock import SystemClock
 from daemon.context import Context, Market, build_context
 from daemon.settings import load_settings
+from daemon.stages.book import load_factors
 from daemon.stages.remine import OnRound, run_job
 from signals.errors import AlphadError, AlreadyRunningError, DataError
 from storage import jobs
 from storage.lock import StateLock
-from storage.tables import JobStatus, RemineJob
+from storage.tables import FactorState, JobStatus, RemineJob
 
 log = structlog.get_logger()
 
@@ -74,37 +78,74 @@ class Child:
     started: float
 
 
+def urgency(conn: Connection, market: Market, job: RemineJob) -> float:
+    """Return how urgent a job is now: the sum over the decayed factors it was opened for."""
+    factors = load_factors(conn, market, [FactorState.LIVE])
+    watches = {factor.id: factor.watch for factor in factors if factor.watch is not None}
+    urgent = life.by_urgency(watches, market.settings.blend.decayed_multiplier)
+    return sum(urgent.get(name, 0.0) for name in job.trigger.get("decayed", ()))
+
+
+def most_urgent(context: Context) -> tuple[Market, RemineJob] | None:
+    """Return the open job to be carried out next, over all markets; the oldest of equals."""
+    with context.database.read() as conn:
+        waiting = [
+            (urgency(conn, market, job), job.opened_at, market, job)
+            for market in context.markets.values()
+            for job in jobs.jobs(conn, market.name, open_only=True)[:1]
+        ]
+    if not waiting:
+        return None
+    _, _, market, job = min(waiting, key=lambda row: (-row[0], row[1], row[2].name))
+    return market, job
+
+
+def spawn(path: Path, market: Market, job: RemineJob) -> subprocess.Popen[bytes]:
+    """Start the process that carries out `job`: a fresh interpreter, never a fork."""
+    command = [sys.executable, "-m", "daemon.cli", "remine"]
+    command += ["--config", str(path)]
+    command += ["--market", market.name, "--job", str(job.id), "--parent", str(os.getpid())]
+    environment = {k: v for k, v in os.environ.items() if not k.upper().startswith("ALPHAD_")}
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL
+    )
+
+
 @dataclass
 class ChildReminer:
-    """Carries jobs out in a killable child process each; a fresh interpreter, never a fork."""
+    """Carries jobs out in a killable child process, one at a time over all markets.
+
+    Searches side by side would take turns at the cores, and all be late. The most urgent job is
+    first, whichever market happens to ask.
+    """
 
     context: Context
     settings_path: Path
+    spawn: Callable[[Path, Market, RemineJob], subprocess.Popen[bytes]] = spawn
+    #: By market; never more than one.
     children: dict[str, Child] = field(default_factory=dict)
     attempts: Counter[tuple[str, int]] = field(default_factory=Counter)
     stopped: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def tend(self, market: Market) -> None:
-        """Look after the market's child, or start one; nothing that fails here stops a stage."""
+        """Look after the child, or start one; nothing that fails here stops a stage."""
+        if not self.lock.acquire(blocking=False):
+            return  # another market is at it: markets never wait for each other
         try:
-            child = self.children.get(market.name)
-            if child is not None:
-                self.look_after(market, child)
-            elif not self.stopped:
-                for job in open_jobs(self.context, market)[:1]:
-                    self.children[market.name] = self.start(market, job)
+            for name, child in list(self.children.items()):
+                self.look_after(self.context.markets[name], child)
+            urgent = None if self.stopped or self.children else most_urgent(self.context)
+            if urgent is not None:
+                self.children[urgent[0].name] = self.start(*urgent)
         except (OSError, subprocess.SubprocessError, AlphadError) as error:
             raise_alert(self.context, market.name, "remining", "warning", str(error))
+        finally:
+            self.lock.release()
 
     def start(self, market: Market, job: RemineJob) -> Child:
         """Start the child that carries out `job`."""
-        command = [sys.executable, "-m", "daemon.cli", "remine"]
-        command += ["--config", str(self.settings_path)]
-        command += ["--market", market.name, "--job", str(job.id), "--parent", str(os.getpid())]
-        environment = {k: v for k, v in os.environ.items() if not k.upper().startswith("ALPHAD_")}
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL
-        )
+        process = self.spawn(self.settings_path, market, job)
         log.info("re-mining started", market=market.name, job=job.id, pid=process.pid)
         return Child(job, process, monotonic())
 
@@ -141,8 +182,9 @@ class ChildReminer:
     def stop(self) -> None:
         """End every child; their jobs go on from the last round after the next start."""
         self.stopped = True
-        for child in list(self.children.values()):
-            self.kill(child)
+        with self.lock:  # none is being started any more
+            for child in self.children.values():
+                self.kill(child)
 
 
 def end_with(parent: int) -> None:

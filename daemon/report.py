@@ -10,15 +10,19 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from daemon.course import LEAST_EVIDENCE, SMOOTHING, course, trailing_mean
+from daemon.factor_story import FactorStory
 from daemon.summary import Curve, Summary
+from daemon.wording import facts_of, headline, interval, turnover_line
 from signals.panel import FloatArray
 
-#: Sessions of the trailing mean that the curves show; one session's RankIC is mostly noise.
-SMOOTHING = 60
-#: Evidence over threshold below this is drawn as this: nothing speaks for decay.
-LEAST_EVIDENCE = 1e-3
 #: Colour-blind safe (Okabe and Ito); a second round is dashed.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+#: Points of a curve in a factor's own figure: what a phone can show.
+FACTOR_POINTS = 400
+#: Changes that are drawn into it.
+MARKED = {"decayed": "#c33333", "retired": "#c33333", "live": "#22aa88", "healthy": "#22aa88"}
 
 
 @dataclass(frozen=True)
@@ -28,18 +32,6 @@ class Truth:
     name: str
     sessions: Sequence[str]
     strength: FloatArray
-
-
-def trailing_mean(values: FloatArray, window: int = SMOOTHING) -> FloatArray:
-    """Return the mean of the last `window` values, NaN skipped; NaN until half are there."""
-    finite = np.isfinite(values)
-    total = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
-    count = np.concatenate([[0], np.cumsum(finite)])
-    rows = np.arange(1, len(values) + 1)
-    start = np.maximum(rows - window, 0)
-    n = count[rows] - count[start]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(n >= window // 2, (total[rows] - total[start]) / n, np.nan)
 
 
 def build_figure(summary: Summary, truths: Sequence[Truth] = ()) -> go.Figure:
@@ -119,6 +111,85 @@ def add_curve(figure: go.Figure, curve: Curve, line: Mapping[str, str | float]) 
         )
 
 
+def factor_figure(story: FactorStory) -> go.Figure:
+    """Return the small figure of one factor: RankIC with its changes, and evidence of decay."""
+    drawn = course(story)
+    figure = make_subplots(
+        rows=2, cols=1, shared_xaxes=True, row_heights=[0.62, 0.38], vertical_spacing=0.08
+    )
+    smooth = trailing_mean(drawn.rank_ic)
+    evidence = np.clip(drawn.ratio, LEAST_EVIDENCE, None)
+    for row, sessions, values in (
+        (1, drawn.sessions, smooth),
+        (2, drawn.evidence_sessions, evidence),
+    ):
+        step = max(1, len(values) // FACTOR_POINTS)
+        figure.add_trace(
+            go.Scatter(
+                x=sessions[::-step][::-1].astype(str).tolist(),
+                y=values[::-step][::-1].tolist(),
+                line={"color": COLOURS[0], "width": 1.5},
+                showlegend=False,
+            ),
+            row=row,
+            col=1,
+        )
+    if np.isfinite(drawn.level):
+        figure.add_hline(y=drawn.level, line={"color": "#888888", "dash": "dot"}, row=1, col=1)
+    figure.add_hline(y=1, line={"color": "#c33333", "width": 1}, row=2, col=1)
+    for session, what in drawn.marks:
+        if what in MARKED:
+            figure.add_vline(
+                x=session.isoformat(), line={"color": MARKED[what], "width": 1, "dash": "dash"}
+            )
+    figure.update_yaxes(title_text=f"RankIC ({SMOOTHING})", row=1, col=1)
+    figure.update_yaxes(title_text="evidence", type="log", row=2, col=1)
+    figure.update_layout(
+        template="plotly_white", height=300, margin={"l": 55, "r": 10, "t": 10, "b": 25},
+        dragmode=False,
+    )  # fmt: skip
+    return figure
+
+
+@dataclass(frozen=True)
+class FactorSection:
+    """What the report says of one factor that was ever live."""
+
+    id: str
+    headline: str
+    tests: list[tuple[str, list[str]]]
+    reading: str | None
+    horizons: list[tuple[int, str, str]]
+    turnover: str | None
+    figure: str
+
+
+def factor_section(story: FactorStory) -> FactorSection:
+    """Return one factor's section."""
+    told = (("monitored RankIC", story.monitored), ("raw RankIC", story.raw))
+    measures = story.measures
+    drawn = len(course(story).sessions) > 0
+    return FactorSection(
+        id=story.factor.id,
+        headline=headline(story),
+        tests=[(name, facts_of(test)) for name, test in told if test is not None],
+        reading=story.reading,
+        horizons=[
+            (row.horizon, interval(row.recent), interval(row.baseline))
+            for row in (measures.horizons if measures else ())
+        ],
+        turnover=turnover_line(measures.turnover) if measures else None,
+        figure=factor_figure(story).to_html(
+            full_html=False,
+            include_plotlyjs=False,
+            div_id=f"factor-{story.factor.id}",
+            config={"displayModeBar": False, "responsive": True},
+        )
+        if drawn
+        else "",
+    )
+
+
 def render_report(
     summary: Summary, *, story: Sequence[str] = (), truths: Sequence[Truth] = ()
 ) -> bytes:
@@ -130,6 +201,9 @@ def render_report(
         loader=jinja2.PackageLoader("daemon", "templates"), autoescape=True
     )
     page = environment.get_template("report.html").render(
-        summary=summary, story=story, figure=figure
+        summary=summary,
+        story=story,
+        figure=figure,
+        sections=[factor_section(told) for told in summary.stories],
     )
     return page.encode()

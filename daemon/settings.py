@@ -105,6 +105,9 @@ class MonitorSettings(Group):
     sessions_per_false_alarm: Positive = Field(
         default=63, description="sessions per one false `decayed` verdict of the whole book"
     )
+    sessions_per_book_alarm: Positive = Field(
+        default=252, description="sessions per one false alarm that all factors weaken together"
+    )
 
 
 class BlendSettings(Group):
@@ -145,6 +148,9 @@ class BookSettings(Group):
     )
     cooldown_sessions: int = Field(
         default=42, ge=0, description="fewest sessions between two re-minings"
+    )
+    revival_sessions: int = Field(
+        default=504, ge=0, description="sessions a retired factor is measured on, should it recover"
     )
 
     @model_validator(mode="after")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
 
 import numpy as np
 
 from daemon.context import Context
+from daemon.factor_story import FactorStory, factor_stories
 from signals.ic import hac_lags, icir, mean_with_interval
 from signals.panel import FloatArray
 from storage import history, jobs, ledger, registry
@@ -102,16 +103,19 @@ class Summary:
     jobs: list[JobRow]
     score_curve: Curve
     curves: list[Curve]
+    stories: list[FactorStory] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the curves, as plain values."""
-        whole = {key: value for key, value in vars(self).items() if "curve" not in key}
-        return {
+        left_out = {"score_curve", "curves", "stories"}
+        whole = {key: value for key, value in vars(self).items() if key not in left_out}
+        told = {
             key: [asdict(item) for item in value]
             if key in {"years", "factors", "events", "jobs"}
             else value
             for key, value in whole.items()
         }
+        return told | {"stories": [story.to_json() for story in self.stories]}
 
 
 def summarise(context: Context, market: str, sessions: Sequence[date]) -> Summary:
@@ -164,6 +168,7 @@ def summarise(context: Context, market: str, sessions: Sequence[date]) -> Summar
             for f in shown
             if f.id in ics
         ],
+        stories=factor_stories(context, context.markets[market]),
     )
 
 

@@ -16,7 +16,7 @@ from signals.evaluate import evaluate
 from signals.expression import Expression
 from signals.labels import forward_returns
 from signals.operators import lookback
-from signals.panel import FloatArray, Panel
+from signals.panel import BoolArray, FloatArray, Panel
 from signals.residual import (
     SAME,
     Basis,
@@ -103,13 +103,17 @@ class Surroundings:
         freed: FloatArray = series - np.array(moves)
         return freed
 
-    def begin(self, values: FloatArray) -> tuple[Basis, FloatArray]:
+    def begin(
+        self, values: FloatArray, hidden: BoolArray | None = None
+    ) -> tuple[Basis, FloatArray]:
         """Return how a factor is to be monitored, chosen on these sessions, and its RankICs then.
 
         Parameters
         ----------
         values : ndarray of shape (horizon - 1 + n_sessions, n_assets)
             Factor values up to the last session.
+        hidden : ndarray of bool, shape (n_sessions,), optional
+            Sessions that count as without a RankIC: their bars are not to be judged by.
         """
         held = self.exposures_of(values)
         to_styles = mean_rank_correlations(held, self.styles)
@@ -120,9 +124,10 @@ class Surroundings:
             for name, c in zip(REFERENCES, to_references, strict=True)
             if abs(c) <= SAME
         }
-        return choose_basis(
-            self.rank_ics(held, ()), self.rank_ics(held, styles), styles, references
-        )
+        raw, residual = self.rank_ics(held, ()), self.rank_ics(held, styles)
+        if hidden is not None:
+            raw[hidden] = residual[hidden] = np.nan
+        return choose_basis(raw, residual, styles, references)
 
 
 def reach(horizon: int) -> int:

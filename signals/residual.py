@@ -11,7 +11,7 @@ A style or reference that the factor itself is - mean rank correlation above 0.5
 is left out. The b_j come from a ridge regression over the baseline and stay as they are.
 
 Whether this lowers the noise of a factor more than its mean is a fact of the factor: where the
-baseline's t statistic is larger as it is, the plain RankIC is monitored (`Basis.plain`).
+baseline's t statistic is larger as it is, the raw RankIC is monitored (`Basis.raw`).
 """
 
 from __future__ import annotations
@@ -48,23 +48,24 @@ class Basis:
         Of each reference's RankIC.
     means : mapping of str to float
         Each reference's mean RankIC over the baseline.
-    t_plain, t_freed : float
-        t statistic of the baseline's mean RankIC as it is, and freed; the larger one is monitored.
-    sd_plain, sd_freed : float
+    t_raw, t_freed : float
+        t statistic of the baseline's mean RankIC as it is, and freed, each half of the sessions by
+        what the other half says; the larger one is monitored.
+    sd_raw, sd_freed : float
         Standard deviations of both over the baseline.
     """
 
     styles: tuple[str, ...] = ()
     loadings: Mapping[str, float] = field(default_factory=dict)
     means: Mapping[str, float] = field(default_factory=dict)
-    t_plain: float = 0.0
+    t_raw: float = 0.0
     t_freed: float = 0.0
-    sd_plain: float = 0.0
+    sd_raw: float = 0.0
     sd_freed: float = 0.0
 
     @property
-    def plain(self) -> bool:
-        """Whether the plain RankIC is monitored."""
+    def raw(self) -> bool:
+        """Whether the raw RankIC is monitored."""
         return not self.styles and not self.loadings
 
     def movement(self, references: Mapping[str, float]) -> float:
@@ -221,7 +222,7 @@ def fit_loadings(
 
 
 def choose_basis(
-    plain: FloatArray,
+    raw: FloatArray,
     residual: FloatArray,
     styles: Sequence[str],
     references: Mapping[str, FloatArray],
@@ -230,31 +231,49 @@ def choose_basis(
 
     Parameters
     ----------
-    plain, residual : ndarray of shape (n_sessions,)
+    raw, residual : ndarray of shape (n_sessions,)
         RankICs of the baseline as they are, and without styles.
     styles : sequence of str
         Those that `residual` is without.
     references : mapping of str to ndarray of shape (n_sessions,)
         RankICs of the references that the factor itself is not, without their styles.
     """
-    loadings, means = fit_loadings(residual, references)
-    fitted = Basis(styles=tuple(styles), loadings=loadings, means=means)
-    freed = np.array(
-        [
-            value - fitted.movement({name: series[row] for name, series in references.items()})
-            for row, value in enumerate(residual.tolist())
-        ]
-    )
+    held_out = _held_out(residual, references)
     estimates = [
         mean_with_interval(series, lags=hac_lags(max(int(np.isfinite(series).sum()), 1)))
-        for series in (plain, freed)
+        for series in (raw, held_out)
     ]
     basis = Basis(
-        t_plain=estimates[0].t,
+        t_raw=estimates[0].t,
         t_freed=estimates[1].t,
-        sd_plain=float(np.nanstd(plain)),
-        sd_freed=float(np.nanstd(freed)),
+        sd_raw=float(np.nanstd(raw)),
+        sd_freed=float(np.nanstd(held_out)),
     )
-    if not basis.t_freed > basis.t_plain:
-        return basis, plain
-    return replace(basis, styles=fitted.styles, loadings=loadings, means=means), freed
+    if not basis.t_freed > basis.t_raw:
+        return basis, raw
+    loadings, means = fit_loadings(residual, references)
+    basis = replace(basis, styles=tuple(styles), loadings=loadings, means=means)
+    return basis, _freed(basis, residual, references)
+
+
+def _freed(basis: Basis, residual: FloatArray, references: Mapping[str, FloatArray]) -> FloatArray:
+    """Take what each session did to everybody off a factor's RankICs."""
+    moves = [
+        basis.movement({name: series[row] for name, series in references.items()})
+        for row in range(len(residual))
+    ]
+    freed: FloatArray = residual - np.array(moves)
+    return freed
+
+
+def _held_out(residual: FloatArray, references: Mapping[str, FloatArray]) -> FloatArray:
+    """Free each half of the sessions by what the other half says: a fit flatters itself."""
+    half = len(residual) // 2
+    freed = np.empty(len(residual))
+    for here, there in ((slice(0, half), slice(half, None)), (slice(half, None), slice(0, half))):
+        loadings, means = fit_loadings(
+            residual[there], {name: series[there] for name, series in references.items()}
+        )
+        other = {name: series[here] for name, series in references.items()}
+        freed[here] = _freed(Basis(loadings=loadings, means=means), residual[here], other)
+    return freed

@@ -1,7 +1,7 @@
-"""The watch over one live factor: the test on its monitored RankIC, and the plain one beside it.
+"""The watch over one live factor: the test on its monitored RankIC, and the raw one beside it.
 
 What is monitored is low in noise and blind to what befalls everybody (`signals.residual`); a factor
-that dies together with its whole family would hide there. The plain RankIC is therefore tested too,
+that dies together with its whole family would hide there. The raw RankIC is therefore tested too,
 at ten times the threshold: it takes a tenth of what the first test takes of the budget for false
 alarms, and the thresholds are raised so that both together keep it::
 
@@ -20,10 +20,10 @@ from signals.errors import DataError
 from signals.panel import FloatArray
 from signals.residual import Basis
 
-#: Threshold of the test on the plain RankIC over that of the monitored one.
-PLAIN_FACTOR = 10.0
+#: Threshold of the test on the raw RankIC over that of the monitored one.
+RAW_FACTOR = 10.0
 #: Both thresholds over the book's, so that together they keep its budget.
-SHARED = 1 + 1 / PLAIN_FACTOR
+SHARED = 1 + 1 / RAW_FACTOR
 
 _ORDER = (Verdict.HEALTHY, Verdict.WARNING, Verdict.DECAYED)
 
@@ -34,20 +34,20 @@ class Watch:
 
     Parameters
     ----------
-    monitored, plain : MonitorState
-        The tests on the monitored and on the plain RankIC.
+    monitored, raw : MonitorState
+        The tests on the monitored and on the raw RankIC.
     basis : Basis
         What the monitored RankIC is freed of.
     """
 
     monitored: MonitorState
-    plain: MonitorState
+    raw: MonitorState
     basis: Basis
 
     @property
     def leading(self) -> MonitorState:
         """The test that is nearer to its threshold; the monitored one's while both are equal."""
-        tests = (self.monitored, self.plain)
+        tests = (self.monitored, self.raw)
         return max(tests, key=lambda test: (_ORDER.index(test.standing), strain(test)))
 
     @property
@@ -77,30 +77,30 @@ class Watch:
         """Both tests in one sentence."""
         if self.verdict is Verdict.SUSPENDED:
             return self.monitored.reason
-        if self.basis.plain:
+        if self.basis.raw:
             return f"RankIC: {self.monitored.reason}"
-        return f"freed of styles and peers: {self.monitored.reason}; plain: {self.plain.reason}"
+        return f"freed of styles and peers: {self.monitored.reason}; raw: {self.raw.reason}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values; `from_json` gives back an equal watch."""
         return {
             "monitored": self.monitored.to_json(),
-            "plain": self.plain.to_json(),
+            "raw": self.raw.to_json(),
             "basis": self.basis.to_json(),
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Watch:
         """Return the watch that `to_json` wrote; missing or unknown fields are a DataError."""
-        if set(values) != {"monitored", "plain", "basis"}:
+        if set(values) != {"monitored", "raw", "basis"}:
             raise DataError(
                 f"a stored watch with the fields {sorted(values)}",
-                rule="a stored watch has monitored, plain and basis",
+                rule="a stored watch has monitored, raw and basis",
                 hint="it is of another version: begin a new state_dir, it is filled from the bars",
             )
         return cls(
             MonitorState.from_json(values["monitored"]),
-            MonitorState.from_json(values["plain"]),
+            MonitorState.from_json(values["raw"]),
             Basis.from_json(values["basis"]),
         )
 
@@ -111,7 +111,7 @@ def strain(test: MonitorState) -> float:
 
 
 def start_watch(
-    monitored: FloatArray, plain: FloatArray, basis: Basis, *, horizon: int, threshold: float
+    monitored: FloatArray, raw: MonitorState, basis: Basis, *, threshold: float
 ) -> Watch:
     """Return the watch before the first live RankIC.
 
@@ -119,8 +119,8 @@ def start_watch(
     ----------
     monitored : ndarray of shape (n,)
         Monitored RankICs of the baseline; of one session each, so that no labels overlap.
-    plain : ndarray of shape (m,)
-        Plain RankICs of the baseline, of labels held `horizon` sessions.
+    raw : MonitorState
+        The test on the raw RankIC, started on the baseline's.
     basis : Basis
         What `monitored` is freed of.
     threshold : float
@@ -131,11 +131,7 @@ def start_watch(
     DataError
         From `signals.decay.start_monitor`.
     """
-    watch = Watch(
-        decay.start_monitor(monitored, horizon=1),
-        decay.start_monitor(plain, horizon=horizon),
-        basis,
-    )
+    watch = Watch(decay.start_monitor(monitored, horizon=1), raw, basis)
     return with_threshold(watch, threshold)
 
 
@@ -144,16 +140,16 @@ def with_threshold(watch: Watch, threshold: float) -> Watch:
     return replace(
         watch,
         monitored=decay.with_threshold(watch.monitored, SHARED * threshold),
-        plain=decay.with_threshold(watch.plain, SHARED * PLAIN_FACTOR * threshold),
+        raw=decay.with_threshold(watch.raw, SHARED * RAW_FACTOR * threshold),
     )
 
 
-def update(watch: Watch, monitored: float, plain: float) -> Watch:
+def update(watch: Watch, monitored: float, raw: float) -> Watch:
     """Return the watch after one more session; a NaN leaves its test where it is."""
     return replace(
         watch,
         monitored=decay.update(watch.monitored, monitored),
-        plain=decay.update(watch.plain, plain),
+        raw=decay.update(watch.raw, raw),
     )
 
 
@@ -162,5 +158,5 @@ def suspend(watch: Watch, reason: str) -> Watch:
     return replace(
         watch,
         monitored=decay.suspend(watch.monitored, reason),
-        plain=decay.suspend(watch.plain, reason),
+        raw=decay.suspend(watch.raw, reason),
     )

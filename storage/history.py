@@ -28,8 +28,10 @@ from sqlalchemy import (
 from signals.panel import SessionArray
 from storage.database import upsert
 from storage.tables import (
+    BookRecord,
     Factor,
     FactorIC,
+    MonitoredIC,
     MonitorRecord,
     ScoreIC,
     VerdictEvent,
@@ -38,8 +40,10 @@ from storage.tables import (
 )
 
 _ICS = table(FactorIC)
+_MONITORED = table(MonitoredIC)
 _SCORES = table(ScoreIC)
 _STATES = table(MonitorRecord)
+_BOOK = table(BookRecord)
 _VERDICTS = table(VerdictEvent)
 _FACTORS = table(Factor)
 
@@ -68,6 +72,27 @@ class ScoreICRow(NamedTuple):
     n_assets: int
 
 
+class MonitoredRow(NamedTuple):
+    """The monitored RankIC of one live factor at one session; NaN where it is not defined."""
+
+    market: str
+    factor: str
+    session: date
+    realised_session: date
+    rank_ic: float
+
+
+class BookRow(NamedTuple):
+    """The book-level test after the RankICs realised at `session`; `state` is strict JSON."""
+
+    market: str
+    session: date
+    verdict: str
+    evidence: float
+    threshold: float
+    state: Mapping[str, Any]
+
+
 class StateRow(NamedTuple):
     """A monitor's state after the IC realised at `session`; `state` is strict JSON."""
 
@@ -81,11 +106,19 @@ class StateRow(NamedTuple):
 
 
 class ICSeries(NamedTuple):
-    """A series of ICs, each array of shape (n_sessions,), ascending, NaN where not defined."""
+    """ICs and the assets in them; arrays of shape (n_sessions,), ascending, NaN: not defined."""
 
     sessions: SessionArray
     rank_ic: npt.NDArray[np.float64]
     ic: npt.NDArray[np.float64]
+    n_assets: npt.NDArray[np.int64]
+
+
+class MonitoredSeries(NamedTuple):
+    """Monitored RankICs, each array of shape (n_sessions,), ascending, NaN where not defined."""
+
+    sessions: SessionArray
+    rank_ic: npt.NDArray[np.float64]
 
 
 class StateCurve(NamedTuple):
@@ -112,6 +145,46 @@ def append_states(connection: Connection, rows: Iterable[StateRow]) -> None:
     upsert(connection, MonitorRecord, [{**row._asdict(), "state": {**row.state}} for row in rows])
 
 
+def append_monitored(connection: Connection, rows: Iterable[MonitoredRow]) -> None:
+    """Write the monitored RankICs of factors; each factor must be registered."""
+    upsert(connection, MonitoredIC, [_without_nan(row._asdict()) for row in rows])
+
+
+def append_book_state(connection: Connection, row: BookRow) -> None:
+    """Write the state of a book-level test."""
+    upsert(connection, BookRecord, [{**row._asdict(), "state": {**row.state}}])
+
+
+def last_book_state(
+    connection: Connection, market: str, *, until: date | None = None
+) -> BookRecord | None:
+    """Return the latest state of a book-level test (not after `until`), None without one."""
+    query = select(_BOOK).where(_BOOK.c.market == market)
+    if until is not None:
+        query = query.where(_BOOK.c.session <= until)
+    row = connection.execute(query.order_by(_BOOK.c.session.desc()).limit(1)).mappings().first()
+    return None if row is None else record(BookRecord, row)
+
+
+def monitored_ics(
+    connection: Connection,
+    market: str,
+    factor: str,
+    from_session: date | None = None,
+    to_session: date | None = None,
+) -> MonitoredSeries:
+    """Return the monitored RankICs of a factor for sessions in a closed range."""
+    query = select(_raw(_MONITORED.c.session), _MONITORED.c.rank_ic).where(
+        _MONITORED.c.market == market, _MONITORED.c.factor == factor
+    )
+    query = query.where(*_limits(_MONITORED, from_session, to_session))
+    rows = connection.execute(query.order_by(_MONITORED.c.session)).all()
+    return MonitoredSeries(
+        np.array([row[0] for row in rows], dtype="datetime64[D]"),
+        np.array([row[1] for row in rows], dtype=np.float64),
+    )
+
+
 def ics(
     connection: Connection,
     market: str,
@@ -122,7 +195,7 @@ def ics(
     realised_by: date | None = None,
 ) -> ICSeries:
     """Return the ICs of a factor for sessions in a closed range, realised by a session if given."""
-    query = select(_raw(_ICS.c.session), _ICS.c.rank_ic, _ICS.c.ic).where(
+    query = select(_raw(_ICS.c.session), _ICS.c.rank_ic, _ICS.c.ic, _ICS.c.n_assets).where(
         _ICS.c.market == market, _ICS.c.factor == factor
     )
     limits = _limits(_ICS, from_session, to_session, realised_by)
@@ -144,13 +217,13 @@ def book_ics(
         *_limits(_ICS, from_session, to_session, realised_by),
     )
     query = (
-        select(_raw(_ICS.c.session), _ICS.c.rank_ic, _ICS.c.ic, _ICS.c.factor)
+        select(_raw(_ICS.c.session), _ICS.c.rank_ic, _ICS.c.ic, _ICS.c.n_assets, _ICS.c.factor)
         .select_from(_FACTORS.outerjoin(_ICS, joined))  # outer: one index search for each factor
         .where(_FACTORS.c.market == market)
         .order_by(_FACTORS.c.id, _ICS.c.session)
     )
     rows = connection.execute(query).all()
-    grouped = {factor: list(group) for factor, group in groupby(rows, key=lambda row: row[3])}
+    grouped = {factor: list(group) for factor, group in groupby(rows, key=lambda row: row[4])}
     return {factor: _arrays(grouped[factor]) for factor in sorted(grouped, key=str) if factor}
 
 
@@ -182,9 +255,9 @@ def score_ics(
     realised_by: date | None = None,
 ) -> ICSeries:
     """Return the ICs of the published score for sessions in a closed range."""
-    query = select(_raw(_SCORES.c.session), _SCORES.c.rank_ic, _SCORES.c.ic).where(
-        _SCORES.c.market == market
-    )
+    query = select(
+        _raw(_SCORES.c.session), _SCORES.c.rank_ic, _SCORES.c.ic, _SCORES.c.n_assets
+    ).where(_SCORES.c.market == market)
     limits = _limits(_SCORES, from_session, to_session, realised_by)
     return _arrays(connection.execute(query.where(*limits).order_by(_SCORES.c.session)).all())
 
@@ -224,6 +297,13 @@ def last_states(
     return {factor: record(MonitorRecord, found[factor]) for factor in sorted(found)}
 
 
+def book_curve(connection: Connection, market: str) -> StateCurve:
+    """Return the course of a book-level test's evidence, threshold and verdict."""
+    columns = (_raw(_BOOK.c.session), _BOOK.c.evidence, _BOOK.c.threshold, _BOOK.c.verdict)
+    query = select(*columns).where(_BOOK.c.market == market).order_by(_BOOK.c.session)
+    return _curve(connection.execute(query).all())
+
+
 def state_curve(
     connection: Connection,
     market: str,
@@ -235,13 +315,7 @@ def state_curve(
     columns = (_raw(_STATES.c.session), _STATES.c.evidence, _STATES.c.threshold, _STATES.c.verdict)
     query = select(*columns).where(_STATES.c.market == market, _STATES.c.factor == factor)
     query = query.where(*_limits(_STATES, from_session, to_session))
-    rows = connection.execute(query.order_by(_STATES.c.session)).all()
-    return StateCurve(
-        np.array([row[0] for row in rows], dtype="datetime64[D]"),
-        np.array([row[1] for row in rows], dtype=np.float64),
-        np.array([row[2] for row in rows], dtype=np.float64),
-        tuple(row[3] for row in rows),
-    )
+    return _curve(connection.execute(query.order_by(_STATES.c.session)).all())
 
 
 def append_verdict(
@@ -286,7 +360,7 @@ def verdict_events(
 
 
 def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
-    for name in ("ic", "rank_ic"):
+    for name in values.keys() & {"ic", "rank_ic"}:
         value = float(values[name])
         values[name] = value if math.isfinite(value) else None
     return values
@@ -310,9 +384,19 @@ def _limits(
     return limits
 
 
+def _curve(rows: Sequence[Any]) -> StateCurve:
+    return StateCurve(
+        np.array([row[0] for row in rows], dtype="datetime64[D]"),
+        np.array([row[1] for row in rows], dtype=np.float64),
+        np.array([row[2] for row in rows], dtype=np.float64),
+        tuple(row[3] for row in rows),
+    )
+
+
 def _arrays(rows: Sequence[Any]) -> ICSeries:
     return ICSeries(
         np.array([row[0] for row in rows], dtype="datetime64[D]"),
         np.array([row[1] for row in rows], dtype=np.float64),  # None becomes NaN
         np.array([row[2] for row in rows], dtype=np.float64),
+        np.array([row[3] or 0 for row in rows], dtype=np.int64),
     )

@@ -2,7 +2,7 @@
 
 Nothing is ever deleted. The arrows::
 
-    candidate ──> shadow ──> live ──> retired ──> shadow (revived)
+    candidate ──> shadow ──> live ──> retired ──> shadow (revived) ──> retired (that undone)
         ├───────────────────> live
         └──> rejected <── shadow
 """
@@ -29,7 +29,7 @@ ARROWS: Mapping[FactorState, frozenset[FactorState]] = {
     _CANDIDATE: frozenset(),
     _SHADOW: frozenset({_CANDIDATE, _RETIRED}),
     _LIVE: frozenset({_CANDIDATE, _SHADOW}),
-    _RETIRED: frozenset({_LIVE}),
+    _RETIRED: frozenset({_LIVE, _SHADOW}),
     _REJECTED: frozenset({_CANDIDATE, _SHADOW}),
 }
 
@@ -93,6 +93,7 @@ def transition(
     rule: str,
     now: datetime,
     evidence: Mapping[str, Any] | None = None,
+    joined_session: date | None = None,
     baseline_start: date | None = None,
 ) -> Factor:
     """Move a factor to another state, log why, and return it.
@@ -102,6 +103,8 @@ def transition(
 
     Parameters
     ----------
+    joined_session : date, optional
+        Where its forward evidence begins from now on, as for a revived one; None leaves it.
     baseline_start : date, optional
         Where the baseline of the monitor begins from now on; None leaves it.
 
@@ -124,6 +127,8 @@ def transition(
     values: dict[str, Any] = {"state": target.value}
     if target in (_SHADOW, _LIVE) and factor.joined_session is None:
         values["joined_session"] = session
+    if joined_session is not None:
+        values["joined_session"] = joined_session
     if target == _LIVE:
         values["live_session"] = session
     if target == _RETIRED:

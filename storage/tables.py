@@ -201,6 +201,19 @@ class FactorIC(Base, table=True):
     n_assets: int
 
 
+class MonitoredIC(Base, table=True):
+    """The monitored RankIC of one live factor at one session; NULL where it is not defined."""
+
+    __tablename__ = "monitored_ics"
+    __table_args__ = (_of_factor(),)
+
+    market: str = Field(primary_key=True)
+    factor: str = Field(primary_key=True)
+    session: date = Field(primary_key=True)
+    realised_session: date
+    rank_ic: float | None = Field(default=None, sa_type=Float)
+
+
 class ScoreIC(Base, table=True):
     """The IC and RankIC of the score published for one session."""
 
@@ -223,6 +236,19 @@ class MonitorRecord(Base, table=True):
 
     market: str = Field(primary_key=True)
     factor: str = Field(primary_key=True)
+    session: date = Field(primary_key=True)
+    verdict: str
+    evidence: float = Field(sa_type=Float)
+    threshold: float = Field(sa_type=Float)
+    state: dict[str, Any] = Field(sa_type=JSON)
+
+
+class BookRecord(Base, table=True):
+    """The state of a market's book-level test after one realised session."""
+
+    __tablename__ = "book_states"
+
+    market: str = Field(primary_key=True)
     session: date = Field(primary_key=True)
     verdict: str
     evidence: float = Field(sa_type=Float)
@@ -360,3 +386,21 @@ class Alert(Base, table=True):
     session: date | None = None
     at: datetime
     resolved_at: datetime | None = None
+
+
+class OperatorRequest(Base, table=True):
+    """What an operator asked for; applied once, by an observation, or refused by it."""
+
+    __tablename__ = "operator_requests"
+    __table_args__ = (Index("ix_operator_requests_market", "market", "applied_at"),)
+
+    number: int | None = Field(default=None, primary_key=True)
+    market: str
+    command: str
+    arguments: dict[str, Any] = Field(sa_type=JSON)
+    reason: str = Field(sa_type=Text)
+    who: str
+    requested_at: datetime
+    applied_at: datetime | None = None
+    applied_session: date | None = None
+    outcome: str | None = Field(default=None, sa_type=Text)

@@ -12,11 +12,12 @@ from sqlalchemy import Connection
 
 from daemon.context import Context, Market
 from miner.books import Seed, parse_book, seed_book, seed_books
-from signals.decay import MonitorState, Verdict
+from signals.decay import Verdict
 from signals.errors import ConfigError, ExpressionError
 from signals.expression import Expression, fields
 from signals.grammar import parse
 from signals.panel import Panel
+from signals.watch import Watch
 from storage import history, membership, registry
 from storage.assembly import FIELDS
 from storage.tables import FactorState
@@ -32,12 +33,12 @@ class Factor:
     origin: str
     joined_session: date | None
     baseline_start: date | None
-    monitor: MonitorState | None
+    watch: Watch | None
 
     @property
     def verdict(self) -> Verdict | None:
-        """What its monitor says; None before it is live."""
-        return self.monitor.verdict if self.monitor is not None else None
+        """What its watch says; None before it is live."""
+        return self.watch.verdict if self.watch is not None else None
 
 
 @lru_cache(maxsize=4096)
@@ -57,7 +58,7 @@ def load_factors(conn: Connection, market: Market, states: Iterable[FactorState]
             origin=row.origin,
             joined_session=row.joined_session,
             baseline_start=row.baseline_start,
-            monitor=MonitorState.from_json(monitors[row.id].state) if row.id in monitors else None,
+            watch=Watch.from_json(monitors[row.id].state) if row.id in monitors else None,
         )
         for row in registry.factors(conn, market.name, states)
     ]
@@ -131,7 +132,7 @@ def seed_factors(declared: Iterable[Seed]) -> list[Factor]:
             origin="seed",
             joined_session=None,
             baseline_start=None,
-            monitor=None,
+            watch=None,
         )
         for factor in declared
     ]

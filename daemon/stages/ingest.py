@@ -25,6 +25,10 @@ from storage.tables import Vintage
 EXPECTED_SESSIONS = 10
 #: Share of bars that repeat the session before above which the feed is stale; by chance none does.
 MAX_REPEATED = 0.05
+#: Share of bars that traded below which the exchange was probably closed.
+MIN_TRADED = 0.5
+#: Share of the expected assets whose earlier bars were corrected, above which judgement waits.
+MAX_RESTATED = 0.05
 #: Broken rows named in the ledger; all of them are counted.
 NAMED_ROWS = 20
 
@@ -57,6 +61,7 @@ def compute(context: Context, market: Market, session: date) -> Result:
         "bars": checked.table.num_rows,
         "coverage": checked.coverage.get(session),
         "repeated": repeated_share(checked.table, before),
+        "traded": traded_share(checked.table),
         "quarantined": len(checked.quarantined),
         "broken": [f"{row.asset}: {row.rule}" for row in checked.quarantined[:NAMED_ROWS]],
         "warnings": list(checked.warnings),
@@ -165,11 +170,25 @@ def repeated_share(table: Any, before: Panel | None) -> float | None:
     return float(same.sum() / traded.sum()) if traded.any() else None
 
 
+def traded_share(table: Any) -> float | None:
+    """Return the share of the bars not suspended that traded at all; None without such a bar."""
+    volume = np.asarray(table.column("volume"), dtype=np.float64)
+    open_to_trade = ~np.asarray(table.column("suspended"), dtype=bool)
+    if not open_to_trade.any():
+        return None
+    return float((volume[open_to_trade] > 0).mean())
+
+
 def data_fault(facts: Mapping[str, Any], settings: IngestSettings) -> str | None:
     """Return why the bars of an ingested session are not to be judged by, if they are not."""
     coverage, repeated = facts.get("coverage"), facts.get("repeated")
+    traded, restated = facts.get("traded"), facts.get("restated")
     if coverage is not None and coverage < settings.min_coverage:
         return f"coverage {coverage:.3f} below {settings.min_coverage:.3f}"
     if repeated is not None and repeated > MAX_REPEATED:
         return f"{repeated:.0%} of the bars repeat those of the session before"
+    if traded is not None and traded < MIN_TRADED:
+        return f"only {traded:.0%} of the bars traded: was the exchange closed?"
+    if restated is not None and restated > MAX_RESTATED:
+        return f"the history of {restated:.0%} of the assets was corrected"
     return None

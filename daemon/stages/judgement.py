@@ -1,115 +1,225 @@
-"""Judge: what each factor's ICs say, which factor moves, whether the book needs re-mining."""
+"""Judge: what each factor's ICs say, which factor moves, whether the book needs re-mining.
+
+In this order, so that each sees what the former decided: what operators asked for, live factors,
+retired ones that are still measured, declared candidates, challengers in shadow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection
 
-from daemon import life
+from daemon import challenger, life
+from daemon.challenger import Series
 from daemon.context import Context, Market
 from daemon.stages.book import Factor
-from daemon.stages.measure import Measured
-from miner.books import Seed
-from signals.decay import MonitorState, Verdict, false_alarm_threshold, with_threshold
-from signals.panel import FloatArray, Panel
-from storage import alerts, history, jobs
-from storage.history import ICRow, ScoreICRow
+from daemon.stages.facts import NO_FACTS, Facts
+from daemon.stages.measure import Measured, joined, ranks
+from daemon.stages.monitored import Beginning
+from daemon.stages.observation import Observation
+from daemon.stages.requested import Plan
+from signals.decay import MonitorState, false_alarm_threshold
+from signals.panel import Panel
+from storage import history, jobs
 from storage.tables import FactorState
 
 
-@dataclass
-class Observation:
-    """What a session's observation found; written in one transaction at its end."""
+@dataclass(frozen=True)
+class News:
+    """What a session brings to the watches over live factors.
 
-    declared: tuple[Seed, ...] = ()
-    ics: list[ICRow] = field(default_factory=list)
-    score_ics: list[ScoreICRow] = field(default_factory=list)
-    moves: list[tuple[str, life.Move]] = field(default_factory=list)
-    monitors: dict[str, MonitorState] = field(default_factory=dict)
-    verdicts: list[tuple[str, Verdict, Verdict]] = field(default_factory=list)
-    job: dict[str, Any] | None = None
-    damaged: str | None = None
+    Parameters
+    ----------
+    monitored : mapping of str to float
+        Monitored RankICs realised now.
+    suspended : str or None
+        Why nothing realised now may be judged by, if it may not.
+    holes : mapping of str to str
+        Why one factor may not be judged.
+    """
+
+    monitored: Mapping[str, float] = field(default_factory=dict)
+    suspended: str | None = None
+    holes: Mapping[str, str] = field(default_factory=dict)
+
+    def fault(self, name: str) -> str | None:
+        """Return why a factor may not be judged now, if it may not."""
+        return self.suspended or self.holes.get(name)
 
 
 def judge(
     market: Market,
     found: Observation,
     factors: Sequence[Factor],
-    known: dict[str, history.ICSeries],
-    new: dict[str, Measured],
-    suspended: str | None,
+    known: Mapping[str, history.ICSeries],
+    new: Mapping[str, Measured],
+    news: News,
+    facts: Facts = NO_FACTS,
 ) -> None:
-    """Fill in the moves, monitors and verdicts that follow from the ICs."""
+    """Fill in the moves, watches and verdicts that follow from the ICs, and from requests."""
     settings, horizon = market.settings, market.settings.label.horizon
-    live = sum(factor.state is FactorState.LIVE for factor in factors)
-    threshold = false_alarm_threshold(max(live, 1), settings.monitor.sessions_per_false_alarm)
-    for factor in factors:
-        fresh = new.get(factor.id, [])
-        if factor.state is FactorState.LIVE and factor.monitor is not None:
-            ranks = [rank for _, _, rank, _ in fresh]
-            watched = life.watch(factor.monitor, ranks, threshold, suspended)
-            found.monitors[factor.id] = watched.state
-            found.verdicts += [(factor.id, *change) for change in watched.changes]
-            if watched.retire is not None:
-                found.moves.append((factor.id, watched.retire))
-            continue
-        days, ranks_seen = joined(known.get(factor.id), fresh)
-        if factor.state is FactorState.CANDIDATE:
-            move, monitor = life.judge_candidate(ranks_seen, horizon, settings.monitor)
-        else:
-            forward = days >= np.datetime64(factor.joined_session, "D")
-            move, monitor = life.judge_challenger(
-                ranks_seen[~forward], ranks_seen[forward], horizon, settings.book
-            )
-        promoted = move is not None and move.to_state == "live" and factor.origin == "mined"
-        if promoted and full(found, live, market):
-            continue  # it waits in shadow for a place
+    asked = apply_requests(market, found, factors, facts.plans)
+    of = {state: [f for f in factors if f.state is state] for state in FactorState}
+    threshold = alarm_threshold(market, factors)
+    for factor in of[FactorState.LIVE]:
+        judge_live(found, factor, new.get(factor.id, []), news, threshold, factor.id in asked)
+    for factor in of[FactorState.RETIRED]:
+        if factor.id in facts.recovering and factor.id not in asked:
+            fresh = new.get(factor.id, []) if news.suspended is None else []
+            watch_retired(found, factor, fresh, first=facts.recovering[factor.id])
+    for factor in of[FactorState.CANDIDATE]:
+        seen = joined(known.get(factor.id), new.get(factor.id, []))
+        move, monitor = life.judge_candidate(seen.rank_ic, horizon, settings.monitor)
         if move is not None:
             found.moves.append((factor.id, move))
         if monitor is not None:
-            found.monitors[factor.id] = with_threshold(monitor, threshold)
-    replace_decayed(found, factors)
+            finite = seen.sessions[np.isfinite(seen.rank_ic)]
+            first = finite[-settings.monitor.baseline_sessions].item()
+            found.beginnings.append(beginning(factor, monitor, first, seen))
+    if news.suspended is not None:
+        return
+    for factor in of[FactorState.SHADOW]:
+        if factor.id not in asked:
+            judge_shadow(market, found, factor, factors, known, new)
 
 
-def full(found: Observation, live: int, market: Market) -> bool:
-    """Return whether the book has no place for another live factor, not even a decayed one's."""
-    joining = sum(move.to_state == "live" for _, move in found.moves)
-    decayed = sum(monitor.verdict is Verdict.DECAYED for monitor in found.monitors.values())
-    return live + joining - decayed >= market.settings.book.max_live
-
-
-def joined(known: history.ICSeries | None, fresh: Measured) -> tuple[Any, FloatArray]:
-    """Return sessions and RankICs, stored and new, oldest first."""
-    days = np.array([row[0] for row in fresh], dtype="datetime64[D]")
-    ranks = np.array([row[2] for row in fresh], dtype=np.float64)
-    if known is None:
-        return days, ranks
-    return np.concatenate([known.sessions, days]), np.concatenate([known.rank_ic, ranks])
-
-
-def replace_decayed(found: Observation, factors: Sequence[Factor]) -> None:
-    """Retire one decayed factor, the one with most evidence, for each challenger that went live."""
-    origin = {factor.id: factor for factor in factors}
-    leaving = {name for name, move in found.moves if move.to_state == "retired"}
-    decayed = sorted(
-        (
-            (monitor.evidence, name)
-            for name, monitor in found.monitors.items()
-            if monitor.verdict is Verdict.DECAYED and name not in leaving
-        ),
-        reverse=True,
+def judge_live(
+    found: Observation,
+    factor: Factor,
+    fresh: Measured,
+    news: News,
+    threshold: float,
+    asked: bool,  # noqa: FBT001 - the one fact
+) -> None:
+    """Feed a live factor's watch; `asked`: an operator's request moves it now."""
+    if factor.watch is None:
+        return
+    # one session is realised at a time; more are news of a factor that was not measured
+    raw = ranks(fresh[-1:])
+    followed = life.follow(
+        factor.watch,
+        news.monitored.get(factor.id, math.nan),
+        float(raw[0]) if len(raw) else math.nan,
+        threshold,
+        news.fault(factor.id),
     )
-    for name, move in list(found.moves):
-        if move.to_state == "live" and origin[name].origin == "mined" and decayed:
-            evidence, old = decayed.pop(0)
-            found.moves.append(
-                (old, life.Move("retired", f"replaced by {name}", {"evidence": evidence}))
+    found.watches[factor.id] = followed.watch
+    if followed.left is not None:
+        found.verdicts.append((factor.id, followed.left, followed.watch.verdict))
+    if followed.retire is not None and not asked:
+        found.moves.append((factor.id, followed.retire))
+
+
+def alarm_threshold(market: Market, factors: Sequence[Factor]) -> float:
+    """Return A for the book as it stands."""
+    live = sum(factor.state is FactorState.LIVE for factor in factors)
+    return false_alarm_threshold(max(live, 1), market.settings.monitor.sessions_per_false_alarm)
+
+
+def beginning(factor: Factor, raw: MonitorState, first: date, seen: Series) -> Beginning:
+    """Return how the watch over a factor that goes live begins."""
+    return Beginning(factor, raw, first, seen.sessions[~np.isfinite(seen.rank_ic)])
+
+
+def apply_requests(
+    market: Market, found: Observation, factors: Sequence[Factor], plans: Sequence[Plan]
+) -> set[str]:
+    """Take over what operators asked for; return the factors that thereby have their move."""
+    most = market.settings.book.max_live
+    moved: dict[str, int | None] = {}
+    for plan in plans:
+        names = [name for name, _ in plan.moves]
+        first = next((moved[name] for name in names if name in moved), None)
+        now = len(live_ids(standing(factors, found.moves)))
+        then = len(live_ids(standing(factors, [*found.moves, *plan.moves])))
+        if first is not None:
+            found.settled.append(Plan(plan.request, refusal=f"request {first} came first"))
+        elif then > max(now, most):
+            found.settled.append(Plan(plan.request, refusal=f"the book is full ({most} live)"))
+        else:
+            found.settled.append(plan)
+            found.moves += plan.moves
+            found.watches |= plan.watches
+            moved |= dict.fromkeys(names, plan.request.number)
+    return set(moved)
+
+
+def watch_retired(found: Observation, factor: Factor, fresh: Measured, *, first: bool) -> None:
+    """Look for recovery in a retired factor's RankICs since it retired."""
+    if factor.watch is None:
+        return
+    watch = life.begin_recovery(factor.watch) if first else factor.watch
+    watch, move = life.judge_retired(watch, ranks(fresh).tolist())
+    found.watches[factor.id] = watch
+    if move is not None:
+        found.moves.append((factor.id, move))
+
+
+def judge_shadow(
+    market: Market,
+    found: Observation,
+    factor: Factor,
+    factors: Sequence[Factor],
+    known: Mapping[str, history.ICSeries],
+    new: Mapping[str, Measured],
+) -> None:
+    """Judge one challenger: by itself, and against the incumbents that have decayed."""
+    book, horizon = market.settings.book, market.settings.label.horizon
+    seen = joined(known.get(factor.id), new.get(factor.id, []))
+    forward = seen.sessions >= np.datetime64(factor.joined_session, "D")
+    move, monitor = challenger.judge_challenger(
+        seen.rank_ic[~forward], seen.rank_ic[forward], horizon, book
+    )
+    if move is not None and move.to_state == "live" and factor.joined_session is not None:
+        alive = live_ids(standing(factors, found.moves))
+        duels = [
+            challenger.duel(
+                seen,
+                name,
+                joined(known.get(name), new.get(name, [])),
+                joined=factor.joined_session,
+                mean=move.evidence["expected_rank_ic"],
+                horizon=horizon,
+                book=book,
             )
+            for name in decayed_live(market, found, alive)
+        ]
+        move, met = challenger.settle(
+            move,
+            duels,
+            place=len(alive) < book.max_live,
+            expired=int(forward.sum()) >= book.shadow_max,
+        )
+        if met is not None:
+            gone = challenger.replaced(met, factor.id, found.watches[met.incumbent])
+            found.moves.append((met.incumbent, gone))
+    if move is not None:
+        found.moves.append((factor.id, move))
+        if move.to_state == "live" and monitor is not None:
+            first = factor.baseline_start or seen.sessions[0].item()
+            found.beginnings.append(beginning(factor, monitor, first, seen))
+
+
+def standing(factors: Sequence[Factor], moves: Sequence[tuple[str, life.Move]]) -> dict[str, str]:
+    """Return the state of each factor after the moves."""
+    before = {factor.id: factor.state.value for factor in factors}
+    return before | {name: move.to_state for name, move in moves}
+
+
+def live_ids(states: Mapping[str, str]) -> list[str]:
+    """Return the live factors."""
+    return [name for name, state in states.items() if state == "live"]
+
+
+def decayed_live(market: Market, found: Observation, alive: Sequence[str]) -> dict[str, float]:
+    """Return the decayed factors among the live with their urgency, the most urgent first."""
+    watches = {name: found.watches[name] for name in alive if name in found.watches}
+    return life.by_urgency(watches, market.settings.blend.decayed_multiplier)
 
 
 def wanted_job(
@@ -120,22 +230,29 @@ def wanted_job(
     factors: Sequence[Factor],
     found: Observation,
 ) -> dict[str, Any] | None:
-    """Return the trigger of a re-mining job if one is to be opened now."""
+    """Return the trigger of a re-mining job if one is to be opened now.
+
+    However many factors decay at once, one job is: its trigger lists them, the most urgent first.
+    Mined factors in shadow count as what is on its way; revived ones do not, being dead more often
+    than not.
+    """
     settings = market.settings
     mining = settings.mining
-    state = {factor.id: str(factor.state) for factor in factors}
-    state |= {name: move.to_state for name, move in found.moves}
-    live = [name for name, where in state.items() if where == "live"]
-    decayed = [n for n in live if found.monitors[n].standing is Verdict.DECAYED]
+    states = standing(factors, found.moves)
+    live = live_ids(states)
+    decayed = list(decayed_live(market, found, live))
+    # a factor in shadow with a watch has been live before
+    revived = {f.id for f in factors if f.state is FactorState.SHADOW and f.watch is not None}
+    revived |= {name for name, move in found.moves if move.anew}
     count = life.BookCount(
         healthy=len(live) - len(decayed),
         decayed=len(decayed),
-        shadow=sum(where == "shadow" for where in state.values()),
+        shadow=sum(state == "shadow" and name not in revived for name, state in states.items()),
     )
     reason = life.remining_reason(count, settings.book)
     purge = settings.label.lag + settings.label.horizon
     needed = mining.train_sessions + mining.valid_sessions + 2 * purge
-    waiting = any(where == "candidate" for where in state.values())
+    waiting = any(state == "candidate" for state in states.values())
     if reason is None or not mining.enabled or panel.n_sessions < needed or waiting:
         return None
     with context.database.read() as conn:
@@ -146,39 +263,5 @@ def wanted_job(
         passed = len(market.calendar.sessions(last.opened_session, session)) - 1
         if passed < life.cooldown(bool((last.result or {}).get("accepted")), settings):
             return None
-    book = sorted(name for name, where in state.items() if where in {"live", "shadow"})
+    book = sorted(name for name, state in states.items() if state in {"live", "shadow"})
     return {"reason": reason, "decayed": decayed, "book": book}
-
-
-def explained(state: MonitorState) -> dict[str, Any]:
-    """Return the numbers behind a verdict."""
-    return {
-        "reason": state.reason,
-        "evidence": state.evidence,
-        "threshold": state.threshold,
-        "onset_sessions_ago": state.n - state.last_clear,
-        "running_mean": state.ewma,
-        "tested_mean": state.mean,
-    }
-
-
-def alert_verdict(
-    conn: Connection,
-    context: Context,
-    market: Market,
-    session: date,
-    name: str,
-    state: MonitorState,
-) -> None:
-    """Open an alert when a factor has decayed, close it when it has recovered."""
-    key, now = f"decayed:{name}", context.clock.now()
-    if state.verdict is Verdict.DECAYED:
-        message = (
-            f"{name} has decayed: evidence {state.evidence:.3g} of {state.threshold:.0f} allowed, "
-            f"mean RankIC {state.ewma:.4f} where {state.mean:.4f} was expected, since about "
-            f"{state.n - state.last_clear} sessions. Its weight is cut; re-mining looks for a "
-            f"successor. Look: alphad explain {name}"
-        )
-        alerts.raise_alert(conn, market.name, key, "warning", message, now, session)
-    elif state.verdict is Verdict.HEALTHY:
-        alerts.resolve(conn, market.name, key, now)

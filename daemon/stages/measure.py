@@ -9,6 +9,7 @@ from datetime import date
 import numpy as np
 
 from daemon import life
+from daemon.challenger import Series
 from daemon.context import Context, Market
 from daemon.stages.book import Factor, tail_with_universe
 from daemon.stages.published import load_published
@@ -38,6 +39,37 @@ def first_needed(factors: Sequence[Factor], panel: Panel, market: Market, realis
 
 Row = tuple[date, float, float, int]
 Measured = list[Row]
+
+
+#: Sessions whose median is the usual number of assets, and the part of it below which there is a
+#: hole in the data a factor reads.
+USUAL_SESSIONS, THIN = 30, 0.5
+
+
+def holes(new: dict[str, Measured], known: dict[str, history.ICSeries]) -> dict[str, str]:
+    """Return, for each factor that lost half of its usual cross-section, what to say of it."""
+    found = {}
+    for name, rows in new.items():
+        seen = known[name].n_assets[-USUAL_SESSIONS:] if name in known else np.empty(0)
+        usual = float(np.median(seen)) if len(seen) else 0.0
+        if rows and rows[-1][3] < THIN * usual:
+            found[name] = f"{rows[-1][3]} assets have a value and a label, usually {usual:.0f}"
+    return found
+
+
+def ranks(rows: Measured) -> FloatArray:
+    """Return the RankICs of measured sessions, an array of shape (n_sessions,)."""
+    return np.array([row[2] for row in rows], dtype=np.float64)
+
+
+def joined(known: history.ICSeries | None, fresh: Measured) -> Series:
+    """Return RankICs, stored and new, oldest first."""
+    days = np.array([row[0] for row in fresh], dtype="datetime64[D]")
+    if known is None:
+        return Series(days, ranks(fresh))
+    return Series(
+        np.concatenate([known.sessions, days]), np.concatenate([known.rank_ic, ranks(fresh)])
+    )
 
 
 def undefined(row: Row) -> Row:

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
-from sqlalchemy import Connection
-
 from daemon.context import Context, Market
-from daemon.stages.book import Factor, declared_factors, load_factors, seed_factors, stored_panel
+from daemon.stages.book import Factor, declared_factors, seed_factors, stored_panel
+from daemon.stages.book_watch import rows_needed, watch_book
+from daemon.stages.facts import NO_FACTS, Facts, load_facts, measured_factors
 from daemon.stages.ingest import data_fault
-from daemon.stages.judgement import Observation, alert_verdict, explained, judge, wanted_job
-from daemon.stages.measure import first_needed, measure, measure_score, undefined
+from daemon.stages.judgement import News, alarm_threshold, judge, wanted_job
+from daemon.stages.measure import first_needed, holes, measure, measure_score, undefined
+from daemon.stages.monitored import begin_watches, monitored_today
+from daemon.stages.observation import Observation, write
 from daemon.stages.stage import Result, fingerprint, perform
 from signals.errors import IntegrityError
-from storage import alerts, history, jobs, ledger, registry
+from signals.panel import Panel
+from storage import history, ledger, registry
 from storage.bars import last_vintage
-from storage.history import ICRow, StateRow
+from storage.history import ICRow, MonitoredRow
 from storage.tables import FactorState
-
-#: States whose ICs are measured.
-MEASURED = (FactorState.CANDIDATE, FactorState.SHADOW, FactorState.LIVE)
 
 
 def run(context: Context, market: Market, session: date) -> None:
     """Observe one session."""
     with context.database.read() as conn:
-        factors = load_factors(conn, market, MEASURED)
+        factors = measured_factors(conn, market, session)
+        facts = load_facts(conn, market, session)
         declared = bool(factors) or bool(registry.factors(conn, market.name))
         newest = last_vintage(conn, market.name)
         label = market.settings.label
@@ -39,14 +41,16 @@ def run(context: Context, market: Market, session: date) -> None:
         newest.chain if newest else None,
         market.config_sha256,
         [(f.id, f.state, str(f.expression)) for f in factors],
+        [plan.request.number for plan in facts.plans],
     )
 
     def compute() -> Result:
-        found = observe(context, market, session, factors if declared else None, suspended)
+        found = observe(context, market, session, factors if declared else None, suspended, facts)
         return Result(
             detail={
                 "ics": len(found.ics),
                 "moves": [f"{name} → {move.to_state}" for name, move in found.moves],
+                "requests": [plan.request.number for plan in found.settled],
                 "verdicts": [f"{name} {after}" for name, _, after in found.verdicts],
                 "job": found.job,
                 "label": [label.lag, label.horizon],
@@ -63,6 +67,7 @@ def observe(
     session: date,
     factors: list[Factor] | None,
     suspended: str | None,
+    facts: Facts = NO_FACTS,
 ) -> Observation:
     """Return what became known at the close of `session`; nothing is written.
 
@@ -72,6 +77,8 @@ def observe(
         Those that are measured; None before the seed book has been declared.
     suspended : str or None
         Why the ICs realised now may not be judged by, if they may not: stored as undefined.
+    facts : Facts
+        What else the registry says.
     """
     found = Observation()
     if factors is None:
@@ -83,12 +90,20 @@ def observe(
     realised = last - settings.label.lag - settings.label.horizon
     if realised < 0:
         return found
-    since = first_needed(factors, panel, market, realised)
+    live = [factor for factor in factors if factor.state is FactorState.LIVE]
     with context.database.read() as conn:
+        before = history.last_book_state(conn, market.name)
+        since = min(
+            first_needed(factors, panel, market, realised),
+            panel.sessions[max(realised - rows_needed(before, live), 0)].item(),
+        )
         known = history.book_ics(conn, market.name, from_session=since)
     new = measure(context, market, panel, factors, known, realised)
-    if suspended is not None:
-        new = {name: [*rows[:-1], undefined(rows[-1])] for name, rows in new.items()}
+    hollow = holes(new, known) if suspended is None else {}
+    new = {
+        name: [*rows[:-1], undefined(rows[-1])] if suspended or name in hollow else rows
+        for name, rows in new.items()
+    }
     for factor_id, rows in new.items():
         found.ics += [
             ICRow(market.name, factor_id, day, session, value, rank, count)
@@ -98,71 +113,53 @@ def observe(
         found.score_ics = measure_score(context, market, panel, realised, session)
     except IntegrityError as error:  # an old folder may not stand in the way of today's
         found.damaged = str(error)
-    judge(market, found, factors, known, new, suspended)
+    news = News(suspended=suspended, holes=hollow)
+    if suspended is None:
+        news = monitor(context, market, panel, live, found, news)
+    judge(market, found, factors, known, new, news, facts)
+    begin(context, market, panel, factors, found)
+    if suspended is None:
+        budget = settings.monitor.sessions_per_book_alarm
+        found.book = watch_book(before, live, known, new, budget)
     found.job = wanted_job(context, market, session, panel, factors, found)
     return found
 
 
-def write(
-    conn: Connection, context: Context, market: Market, session: date, found: Observation
+def monitor(
+    context: Context,
+    market: Market,
+    panel: Panel,
+    live: Sequence[Factor],
+    found: Observation,
+    news: News,
+) -> News:
+    """Measure the monitored RankICs of live factors that became known with the panel's end."""
+    realised = monitored_today(context, market, panel, live)
+    if realised is None:
+        return news
+    day, values = realised
+    values = {name: value for name, value in values.items() if name not in news.holes}
+    last = panel.sessions[-1].item()
+    found.monitored += [
+        MonitoredRow(market.name, name, day, last, value) for name, value in values.items()
+    ]
+    return News(values, news.suspended, news.holes)
+
+
+def begin(
+    context: Context, market: Market, panel: Panel, factors: Sequence[Factor], found: Observation
 ) -> None:
-    """Write an observation; the caller's transaction makes it one."""
-    now = context.clock.now()
-    for factor in found.declared:
-        registry.add(
-            conn,
-            market.name,
-            factor.id,
-            str(factor.expression),
-            origin="seed",
-            session=session,
-            now=now,
-            hypothesis=factor.hypothesis.to_json(),
-            detail={"source": factor.source},
-        )
-    history.append_ics(conn, found.ics)
-    history.append_score_ics(conn, found.score_ics)
-    for name, move in found.moves:
-        registry.transition(
-            conn,
-            market.name,
-            name,
-            move.to_state,
-            session=session,
-            rule=move.rule,
-            now=now,
-            evidence=move.evidence,
-        )
-    history.append_states(
-        conn,
-        [
-            StateRow(
-                market.name,
-                name,
-                session,
-                state.verdict,
-                state.evidence,
-                state.threshold,
-                state.to_json(),
+    """Begin the watches over the factors that go live."""
+    if not found.beginnings:
+        return
+    threshold = alarm_threshold(market, factors)
+    last = panel.sessions[-1].item()
+    begun = begin_watches(context, market, panel, found.beginnings, threshold)
+    for name, beginning in begun.items():
+        found.watches[name] = beginning.watch
+        found.monitored += [
+            MonitoredRow(market.name, name, day, last, value)
+            for day, value in zip(
+                beginning.sessions.tolist(), beginning.rank_ics.tolist(), strict=True
             )
-            for name, state in found.monitors.items()
-        ],
-    )
-    for name, before, after in found.verdicts:
-        state = found.monitors[name]
-        history.append_verdict(
-            conn, market.name, name, session, before, after, explained(state), now
-        )
-        alert_verdict(conn, context, market, session, name, state)
-    for name, move in found.moves:
-        if move.to_state == "retired":  # it weighs nothing any more: nobody has to act
-            alerts.resolve(conn, market.name, f"decayed:{name}", now)
-    if found.damaged is None:
-        alerts.resolve(conn, market.name, "published-damaged", now)
-    else:
-        alerts.raise_alert(
-            conn, market.name, "published-damaged", "error", found.damaged, now, session
-        )
-    if found.job is not None:
-        seed = market.settings.mining.seed + session.toordinal()
-        jobs.open_job(conn, market.name, session, found.job, seed, now)
+        ]

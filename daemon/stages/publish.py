@@ -32,7 +32,10 @@ from storage.tables import FactorState, PublicationRecord, StageRun
 #: hardly change from one session to the next.
 CORRELATION_SESSIONS, CORRELATION_STEP = 20, 5
 #: What the manifest repeats of the session's ingestion.
-DATA_FACTS = ("source", "vintage", "reconstructed", "coverage", "repeated", "quarantined", "bars")
+DATA_FACTS = (
+    "source", "vintage", "reconstructed", "coverage", "repeated", "traded", "restated",
+    "quarantined", "bars",
+)  # fmt: skip
 #: How long after the next session's signals are due the old ones may still be traded on.
 VALIDITY_GRACE = timedelta(hours=6)
 
@@ -86,7 +89,7 @@ def choose_book(everyone: Sequence[Factor], market: Market) -> Book:
     declared candidates with equal weights while no factor is live yet.
     """
     live = [factor for factor in everyone if factor.state is FactorState.LIVE]
-    standing = [f for f in live if f.monitor and f.monitor.standing is not Verdict.DECAYED]
+    standing = [f for f in live if f.watch and f.watch.standing is not Verdict.DECAYED]
     wanted = market.settings.book.min_healthy
     if standing:
         short = len(standing) < wanted
@@ -205,7 +208,7 @@ def score_book(
         ic_se=np.array([estimate.se for estimate in estimates]),
         correlation=exposure_correlation(past, min_assets=market.settings.ingest.min_assets),
         multiplier=np.array(
-            [weight_of.get(f.monitor.standing, 1.0) if f.monitor else 1.0 for f in book.factors]
+            [weight_of.get(f.watch.standing, 1.0) if f.watch else 1.0 for f in book.factors]
         ),
         equal=book.equal,
     )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 import structlog
 
+from daemon.course import trailing_mean
 from daemon.logs import configure_logging
-from daemon.report import Truth, render_report, trailing_mean
+from daemon.report import Truth, render_report
 from daemon.summary import Summary, all_events, by_year, summarise
 from daemon.terminal import progress, round_note, statuses
 from miner.records import Round
@@ -80,7 +82,7 @@ def test_years_without_enough_sessions_have_no_interval() -> None:
     days = np.array(["2022-12-30", "2023-01-03", "2023-01-04"], dtype="datetime64[D]")
     values = np.array([0.1, 0.2, 0.3])
     status = dict.fromkeys(days.tolist(), "final") | {date(2024, 1, 2): "degraded"}
-    years = by_year(ICSeries(days, values, values), status, 1)
+    years = by_year(ICSeries(days, values, values, np.full(3, 40)), status, 1)
     assert [(year.year, year.sessions, year.degraded) for year in years] == [
         (2022, 1, 0), (2023, 2, 0), (2024, 1, 1),
     ]  # fmt: skip
@@ -130,6 +132,18 @@ def test_report_is_one_page_of_its_own(told: Summary) -> None:
     assert "reversal" in page
     assert 'src="http' not in page
     assert "<link" not in page
+
+
+def test_report_has_a_section_for_each_factor_that_was_live(told: Summary) -> None:
+    """Headline, facts and a figure of its own; none for a factor that was never live."""
+    page = render_report(told).decode()
+    assert '<div id="factor-reversal"' in page
+    assert 'id="factor-continuation"' not in page
+    assert "onset between 2023-" in page
+    assert "turnover per session" in page
+    assert page.count("plotly.js v") == render_report(replace(told, stories=[])).decode().count(
+        "plotly.js v"
+    )
 
 
 def test_equal_replays_give_equal_reports(tmp_path: Path, first_home: Home) -> None:

@@ -1,4 +1,4 @@
-"""The decay monitor: its recursion, its error rates, its verdicts and what it explains."""
+"""The decay monitor: its recursion, its error rates, its verdicts."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ from signals.decay import (
     with_threshold,
 )
 from signals.errors import DataError
-from signals.explanation import explain
-from signals.halflife import HALF_LIVES
 from signals.panel import FloatArray
-from signals.shadow import Promotion, judge_shadow
 
 MEAN, SD = 0.035, 0.1
 
@@ -240,83 +237,3 @@ def test_one_wild_ic_decides_nothing() -> None:
     after = update(before, -0.9)
     assert after.verdict is Verdict.HEALTHY
     assert after.variance < 1.3 * before.variance
-
-
-def test_explanation_dates_the_onset_and_compares_the_means() -> None:
-    """After a step the onset is near, and the mean after it lies below the mean before it."""
-    rng = np.random.default_rng(14)
-    baseline, live = ics(rng, MEAN, 500), np.r_[ics(rng, MEAN, 150), ics(rng, -0.02, 80)]
-    live[::40] = np.nan
-    state = fed(start_monitor(baseline), live)[-1]
-    told = explain(state, np.r_[baseline, live])
-    assert told.verdict is Verdict.DECAYED
-    assert told.evidence >= told.threshold > told.warning_level
-    assert abs(told.onset_ago - 78) <= 30
-    assert told.before.n + told.after.n == np.isfinite(np.r_[baseline, live]).sum()
-    assert told.after.high < told.before.low
-    assert told.half_life is not None
-    assert told.half_life[0] <= told.half_life[1]
-    assert json.loads(json.dumps(told.to_json(), allow_nan=False))["verdict"] == "decayed"
-
-
-def test_healthy_factor_is_explained_without_a_half_life() -> None:
-    """While nothing fades there is no half-life, and before any IC there is no `after`."""
-    baseline = ics(np.random.default_rng(0), MEAN, 500)
-    told = explain(start_monitor(baseline), baseline)
-    assert (told.onset_ago, told.after.n, told.before.n) == (0, 0, 500)
-    assert told.half_life is None
-    json.dumps(told.to_json(), allow_nan=False)
-
-
-def test_half_life_is_an_interval_of_the_grid() -> None:
-    """The interval's ends are members of the grid, for one single IC too."""
-    state = with_threshold(started(), 1.5)
-    state = update(state, -0.1)
-    told = explain(state, np.array([-0.1]))
-    assert told.half_life is not None
-    assert set(told.half_life) <= set(HALF_LIVES)
-
-
-def shadow_rates(mean: float, seed: int, n: int = 300) -> dict[Promotion, float]:
-    rng = np.random.default_rng(seed)
-    state = start_monitor(ics(rng, MEAN, 500))
-    verdicts = [judge_shadow(ics(rng, mean, 250), state)[0] for _ in range(n)]
-    return {promotion: verdicts.count(promotion) / n for promotion in Promotion}
-
-
-def test_worthless_shadow_is_rarely_promoted() -> None:
-    """A factor without any IC is promoted at most about one time in twenty."""
-    rates = shadow_rates(0.0, 21)
-    assert rates[Promotion.PROMOTE] <= 0.07
-    assert rates[Promotion.CONTINUE] == 0
-
-
-def test_shadow_that_keeps_its_mean_is_mostly_promoted() -> None:
-    """A factor that earns forward what it earned in validation is promoted nine times in ten."""
-    assert shadow_rates(MEAN, 22)[Promotion.PROMOTE] >= 0.9
-
-
-def test_shadow_is_not_judged_before_its_time() -> None:
-    """Overwhelming evidence decides nothing before 20 finite ICs; NaN does not count."""
-    state = started()
-    assert judge_shadow(np.full(19, 0.2), state)[0] is Promotion.CONTINUE
-    assert judge_shadow(np.r_[np.full(19, 0.2), np.nan], state)[0] is Promotion.CONTINUE
-    promotion, support = judge_shadow(np.full(20, 0.2), state)
-    assert promotion is Promotion.PROMOTE
-    assert support >= math.log(19)
-
-
-def test_first_decision_on_a_shadow_stands() -> None:
-    """ICs after the decision change neither it nor its figure."""
-    state = started()
-    decided = judge_shadow(np.full(20, 0.2), state)
-    assert judge_shadow(np.r_[np.full(20, 0.2), np.full(100, -0.3)], state) == decided
-
-
-def test_undecided_shadow_is_rejected_at_the_end() -> None:
-    """After 250 sessions without a decision, missing ones included, the factor is rejected."""
-    state = started()
-    undecided = np.tile([state.mean / 2 + 0.01, state.mean / 2 - 0.01], 125)
-    assert judge_shadow(undecided[:249], state)[0] is Promotion.CONTINUE
-    assert judge_shadow(undecided, state)[0] is Promotion.REJECT
-    assert judge_shadow(np.full(250, np.nan), state) == (Promotion.REJECT, 0.0)

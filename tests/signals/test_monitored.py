@@ -44,7 +44,8 @@ def panel() -> Panel:
 def FACTOR_RANKS(volume: FloatArray) -> FloatArray:  # noqa: N802 - a constant of the market
     """Minus the standardised logarithm of volume: what the market pays for."""
     logs = np.log(volume)
-    return -(logs - logs.mean(axis=1, keepdims=True)) / logs.std(axis=1, keepdims=True)
+    ranks: FloatArray = (logs.mean(axis=1, keepdims=True) - logs) / logs.std(axis=1, keepdims=True)
+    return ranks
 
 
 def of(panel: Panel, first: int, stop: int, horizon: int = 1) -> Surroundings:
@@ -56,10 +57,10 @@ def test_freeing_of_styles_lowers_the_noise(panel: Panel) -> None:
     around = of(panel, 260, 470)
     values = factor_values([FACTOR], around)[0]
     basis, freed = around.begin(values)
-    plain = around.rank_ics(around.exposures_of(values), ())
+    raw = around.rank_ics(around.exposures_of(values), ())
     assert "beta" in basis.styles
-    assert np.nanstd(freed) < 0.85 * np.nanstd(plain)
-    assert np.nanmean(freed) > 0.8 * np.nanmean(plain) > 0
+    assert np.nanstd(freed) < 0.85 * np.nanstd(raw)
+    assert np.nanmean(freed) > 0.8 * np.nanmean(raw) > 0
 
 
 @pytest.mark.parametrize("horizon", [1, 5])

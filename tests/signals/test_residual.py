@@ -59,7 +59,7 @@ def test_exposures_are_averaged_over_the_sessions_held() -> None:
 
 
 def test_rank_ic_of_the_residual_ignores_what_a_style_earned() -> None:
-    """A session that moves a style moves the plain RankIC and not the freed one."""
+    """A session that moves a style moves the raw RankIC and not the freed one."""
     rng = np.random.default_rng(5)
     style = rng.standard_normal((1, 500))
     own = rng.standard_normal(500)
@@ -102,18 +102,18 @@ def test_movement_is_beyond_the_means_and_skips_what_is_missing() -> None:
 
 
 def test_the_stronger_series_is_monitored() -> None:
-    """Freed where that raises the t of the baseline, plain where the IC was the styles' own."""
+    """Freed where that raises the t of the baseline, raw where the IC was the styles' own."""
     rng = np.random.default_rng(8)
     noise = 0.1 * rng.standard_normal((2, 500))
     strong, weak = 0.05 + noise[0] / 2, 0.01 + noise[1] / 2
-    plain = 0.05 + noise[0]
-    freed_basis, freed = choose_basis(plain, strong, ["size"], {})
-    assert not freed_basis.plain
-    assert freed is not plain
-    assert freed_basis.t_freed > freed_basis.t_plain
-    plain_basis, kept = choose_basis(plain, weak, ["size"], {})
-    assert plain_basis.plain
-    assert kept is plain
+    raw = 0.05 + noise[0]
+    freed_basis, freed = choose_basis(raw, strong, ["size"], {})
+    assert not freed_basis.raw
+    assert freed is not raw
+    assert freed_basis.t_freed > freed_basis.t_raw
+    raw_basis, kept = choose_basis(raw, weak, ["size"], {})
+    assert raw_basis.raw
+    assert kept is raw
 
 
 def test_basis_survives_json() -> None:

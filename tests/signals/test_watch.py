@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from signals.decay import Verdict
+from signals.decay import Verdict, start_monitor
 from signals.errors import DataError
 from signals.panel import FloatArray
 from signals.residual import Basis
@@ -19,41 +19,41 @@ NAN = float("nan")
 def started(threshold: float = 1260.0) -> Watch:
     rng = np.random.default_rng(1)
     monitored: FloatArray = 0.03 + 0.06 * rng.standard_normal(500)
-    plain: FloatArray = 0.03 + 0.1 * rng.standard_normal(500)
-    basis = Basis(styles=("size",), t_plain=6.0, t_freed=11.0)
-    return start_watch(monitored, plain, basis, horizon=1, threshold=threshold)
+    raw: FloatArray = 0.03 + 0.1 * rng.standard_normal(500)
+    basis = Basis(styles=("size",), t_raw=6.0, t_freed=11.0)
+    return start_watch(monitored, start_monitor(raw), basis, threshold=threshold)
 
 
 def test_both_tests_together_keep_the_budget() -> None:
     """The rates of false alarms of both thresholds add up to that of the book's."""
     watch = started(500.0)
-    rates = 1 / watch.monitored.threshold + 1 / watch.plain.threshold
+    rates = 1 / watch.monitored.threshold + 1 / watch.raw.threshold
     assert rates == pytest.approx(1 / 500.0)
-    assert watch.plain.threshold == pytest.approx(10 * watch.monitored.threshold)
+    assert watch.raw.threshold == pytest.approx(10 * watch.monitored.threshold)
     other = with_threshold(watch, 900.0)
-    assert 1 / other.monitored.threshold + 1 / other.plain.threshold == pytest.approx(1 / 900.0)
+    assert 1 / other.monitored.threshold + 1 / other.raw.threshold == pytest.approx(1 / 900.0)
 
 
 def test_the_monitored_series_alone_can_decide() -> None:
-    """A factor that lost its own part is decayed though the market lifts its plain RankIC."""
+    """A factor that lost its own part is decayed though the market lifts its raw RankIC."""
     watch = started()
     for _ in range(120):
         watch = update(watch, -0.03, 0.06)
     assert watch.verdict is Verdict.DECAYED
-    assert watch.plain.standing is Verdict.HEALTHY
+    assert watch.raw.standing is Verdict.HEALTHY
     assert watch.leading is watch.monitored
-    assert "plain" in watch.reason
+    assert "raw" in watch.reason
 
 
 def test_a_factor_that_dies_with_its_family_is_found_by_the_plain_test() -> None:
-    """The monitored RankIC stands relative to its peers; the plain one is gone."""
+    """The monitored RankIC stands relative to its peers; the raw one is gone."""
     watch = started()
     for _ in range(400):
         watch = update(watch, 0.03, -0.05)
     assert watch.monitored.standing is Verdict.HEALTHY
     assert watch.verdict is Verdict.DECAYED
-    assert watch.leading is watch.plain
-    assert strain(watch.plain) >= 1
+    assert watch.leading is watch.raw
+    assert strain(watch.raw) >= 1
 
 
 def test_missing_values_leave_their_own_test_alone() -> None:
@@ -61,7 +61,7 @@ def test_missing_values_leave_their_own_test_alone() -> None:
     watch = started()
     after = update(watch, NAN, 0.1)
     assert after.monitored is watch.monitored
-    assert after.plain.n == watch.plain.n + 1
+    assert after.raw.n == watch.raw.n + 1
 
 
 def test_suspension_is_said_and_ends_with_the_next_value() -> None:

@@ -68,6 +68,23 @@ class TestRegistry:
             assert [e.to_state for e in registry.events(c, "us", "a")] == ["candidate", *steps]
             assert registry.get(c, "us", "a") == factor
 
+    def test_evidence_of_a_revived_factor_begins_anew(self, database: Database) -> None:
+        """A revival may set where forward evidence and baseline begin; otherwise both stay."""
+        seeded(database, "a")
+        with database.transaction() as c:
+            for number, state in enumerate(("live", "retired"), start=1):
+                registry.transition(c, "us", "a", state, session=day(number), rule="r", now=at(1))
+            factor = registry.transition(
+                c, "us", "a", "shadow", session=day(5), rule="revived", now=at(5),
+                joined_session=day(5), baseline_start=day(3),
+            )  # fmt: skip
+            assert (factor.joined_session, factor.baseline_start) == (day(5), day(3))
+            undone = registry.transition(
+                c, "us", "a", "retired", session=day(6), rule="undone", now=at(6)
+            )
+            assert (undone.joined_session, undone.retired_session) == (day(5), day(6))
+            assert registry.get(c, "us", "a") == undone
+
     @pytest.mark.parametrize(
         "path", [("retired",), ("rejected", "shadow"), ("live", "rejected"), ("live", "shadow")]
     )
