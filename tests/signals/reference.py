@@ -512,7 +512,10 @@ class Reference:
         if self._noise and name in INEXACT:
             scale = _size(values) if name in _OWN_SIZE else _size_of(name, args)
             values *= 1 + self._noise * self._rng.uniform(-1, 1, values.shape)
-            values += 1e-3 * self._noise * scale * self._rng.uniform(-1, 1, values.shape)
+            least = 1e-3 * self._noise * scale
+            values += least * self._rng.uniform(-1, 1, values.shape)
+            # What cancels leaves nothing at all as often as next to nothing.
+            values[(np.abs(values) <= least) & (self._rng.random(values.shape) < 0.5)] = 0.0
         return _Result(values, before)
 
     def _field(self, name: str) -> Array:
