@@ -27,9 +27,12 @@ from bench.detectors import ours, user_families
 from bench.judging import Hearing, Row, courts, load_scorer, scorer_path
 from bench.panels import MARKETS, load_panel, shared_folder
 from bench.real_history import BEGIN, Life, Setting, live_through, monitored_series, raw_series
-from signals.decay import MonitorState, start_monitor, update
+from signals.decay import start_monitor
 from signals.errors import AlphadError
 from signals.ic import MeanEstimate
+from signals.residual import Basis
+from signals.styles import REFERENCES, STYLES
+from signals.watch import Watch, start_watch, update
 from storage import history, registry
 from storage.database import Database
 from storage.history import StateRow
@@ -79,7 +82,7 @@ def timing(runs: int) -> None:
     """Print the milliseconds of loading, updating and saving the states of 200 factors."""
     rng = np.random.default_rng(1)
     names = [f"factor_{number:03d}" for number in range(FACTORS)]
-    states = {name: start_monitor(rng.normal(0.03, 0.1, 500)) for name in names}
+    states = {name: new_watch(rng) for name in names}
     session = date(2024, 1, 2)
     seconds: dict[str, list[float]] = {"load": [], "update": [], "save": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -95,11 +98,14 @@ def timing(runs: int) -> None:
             begun = perf_counter()
             with database.read() as conn:
                 loaded = {
-                    name: MonitorState.from_json(row.state)
+                    name: Watch.from_json(row.state)
                     for name, row in history.last_states(conn, "us").items()
                 }
             read = perf_counter()
-            new = {name: update(state, rng.normal(0.03, 0.1)) for name, state in loaded.items()}
+            new = {
+                name: update(watch, *rng.normal(0.03, 0.1, 2).tolist())
+                for name, watch in loaded.items()
+            }
             updated = perf_counter()
             with database.transaction() as conn:
                 history.append_states(conn, stored(session, new))
@@ -115,7 +121,18 @@ def timing(runs: int) -> None:
         print(f"  {part:<7} {1000 * statistics.median(values[1:]):>7.2f} ms")  # the first warms up
 
 
-def stored(session: date, states: dict[str, MonitorState]) -> list[StateRow]:
+def new_watch(rng: np.random.Generator) -> Watch:
+    """Return a watch as most are: freed of every style and reference."""
+    numbers = dict.fromkeys(REFERENCES, 0.1)
+    return start_watch(
+        rng.normal(0.03, 0.07, 500),
+        start_monitor(rng.normal(0.03, 0.1, 500)),
+        Basis(tuple(STYLES), numbers, numbers),
+        threshold=63.0 * FACTORS,
+    )
+
+
+def stored(session: date, states: dict[str, Watch]) -> list[StateRow]:
     """Return states as the database keeps them."""
     return [
         StateRow(
