@@ -67,6 +67,7 @@ def market_families() -> dict[str, GaugeMetricFamily]:
         ("alerts_open", "Open alerts.", market),
         ("factor_rank_ic", "Mean RankIC of the last 60 realised.", [*market, "factor"]),
         ("factor_evidence_ratio", "Evidence of decay / threshold.", [*market, "factor"]),
+        ("book_evidence_ratio", "Evidence that the whole book weakens / threshold.", market),
         ("factor_verdict", "1 for the verdict that holds.", [*market, "factor", "verdict"]),
         ("factors", "Factors by state of life.", [*market, "state"]),
         ("remine_jobs", "Re-mining jobs by status.", [*market, "status"]),
@@ -100,10 +101,13 @@ def fill(context: Context, market: Market, families: dict[str, GaugeMetricFamily
         monitors = history.last_states(conn, name)
         open_alerts = alerts.open_alerts(conn, name)
         all_jobs = jobs.jobs(conn, name)
+        together = history.last_book_state(conn, name)
         recent = market.calendar.previous_session(due, 2 * RECENT_SESSIONS)
         ics = history.book_ics(conn, name, from_session=recent)
     add("session_due_timestamp_seconds", midnight(due))
     add("alerts_open", len(open_alerts))
+    if together is not None:
+        add("book_evidence_ratio", together.evidence / together.threshold)
     if last is not None:
         add("publish_last_session_timestamp_seconds", midnight(last))
         add("published_session_lag_sessions", len(market.calendar.sessions(last, due)) - 1)
