@@ -6,7 +6,7 @@ every name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time
 
 import numpy as np
@@ -18,7 +18,8 @@ from daemon.health import ages, heartbeat_path
 from signals.decay import Verdict
 from signals.errors import DataError
 from storage import alerts, history, jobs, ledger, registry
-from storage.tables import FactorState, JobStatus
+from storage.history import ICSeries
+from storage.tables import FactorState, JobStatus, MonitorRecord
 
 #: Sessions of the mean that `alphad_factor_rank_ic` shows.
 RECENT_SESSIONS = 60
@@ -122,16 +123,21 @@ def fill(context: Context, market: Market, families: dict[str, GaugeMetricFamily
         add("factors", sum(factor.state == state for factor in factors), state)
     for status in JobStatus:
         add("remine_jobs", sum(job.status == status for job in all_jobs), status)
-    live = [f for f in factors if f.state == FactorState.LIVE and f.id in monitors]
+    live = [f.id for f in factors if f.state == FactorState.LIVE and f.id in monitors]
     for factor in live:
-        monitor = monitors[factor.id]
-        add("factor_evidence_ratio", monitor.evidence / monitor.threshold, factor.id)
-        for verdict in Verdict:
-            add("factor_verdict", float(monitor.verdict == verdict), factor.id, verdict)
-        if factor.id in ics:
-            tail = ics[factor.id].rank_ic[-RECENT_SESSIONS:]
-            if np.isfinite(tail).any():  # a session with too few assets has none
-                add("factor_rank_ic", float(np.nanmean(tail)), factor.id)
+        fill_factor(add, factor, monitors[factor], ics.get(factor))
+
+
+def fill_factor(
+    add: Callable[..., None], factor: str, monitor: MonitorRecord, ics: ICSeries | None
+) -> None:
+    """Add one live factor's series."""
+    add("factor_evidence_ratio", monitor.evidence / monitor.threshold, factor)
+    for verdict in Verdict:
+        add("factor_verdict", float(monitor.verdict == verdict), factor, verdict)
+    tail = ics.rank_ic[-RECENT_SESSIONS:] if ics is not None else np.empty(0)
+    if np.isfinite(tail).any():  # a session with too few assets has none
+        add("factor_rank_ic", float(np.nanmean(tail)), factor)
 
 
 def midnight(session: date) -> float:

@@ -138,13 +138,28 @@ def reach(horizon: int) -> int:
 
 
 def surroundings(
-    panel: Panel, first: int, stop: int, *, lag: int, horizon: int, min_assets: int = 30
+    panel: Panel,
+    first: int,
+    stop: int,
+    *,
+    lag: int,
+    horizon: int,
+    min_assets: int = 30,
+    bare: bool = False,
 ) -> Surroundings:
     """Return the surroundings of the rows `first` to `stop` of a panel.
 
     Sessions without enough bars behind them have no styles: factors then keep them. Sessions whose
-    label has not ended have no RankIC.
+    label has not ended have no RankIC. `bare` leaves out styles and references: enough for factors
+    that are monitored as they are.
     """
+    close = np.asarray(panel.fields["close"][first : stop + lag + 1])
+    label = np.full((stop - first, panel.n_assets), np.nan)
+    returns = forward_returns(close, lag=lag, horizon=1)[: stop - first]
+    label[: len(returns)] = returns
+    if bare:
+        none = np.empty((0, *label.shape))
+        return Surroundings(panel, first, stop, horizon, min_assets, label, none, none, {})
     begin = max(first - horizon + 1, 0)
     values = evaluate(
         [*style_expressions(), *reference_expressions()], panel.rows(0, stop), first=begin
@@ -159,10 +174,6 @@ def surroundings(
             for style in values[:n_styles]
         ]
     ).reshape(n_styles, stop - first, panel.n_assets)
-    close = np.asarray(panel.fields["close"][first : stop + lag + 1])
-    label = np.full((stop - first, panel.n_assets), np.nan)
-    returns = forward_returns(close, lag=lag, horizon=1)[: stop - first]
-    label[: len(returns)] = returns
     held = np.array([_held(value, panel, first, stop, horizon) for value in values[n_styles:]])
     bare = Surroundings(panel, first, stop, horizon, min_assets, label, styles, held, {})
     ics = {

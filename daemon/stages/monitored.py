@@ -62,7 +62,8 @@ def monitored_today(
     row = panel.n_sessions - market.settings.label.lag - 2
     if row < 0 or not watched:
         return None
-    around = around_rows(context, market, panel, list(watched.values()), row, row + 1)
+    bare = all(f.watch is not None and f.watch.basis.raw for f in watched.values())
+    around = around_rows(context, market, panel, list(watched.values()), row, row + 1, bare=bare)
     values = factor_values([factor.expression for factor in watched.values()], around)
     found = {
         factor.id: float(around.monitored(factor.watch.basis, value)[0])
@@ -126,6 +127,8 @@ def around_rows(
     factors: Sequence[Factor],
     first: int,
     stop: int,
+    *,
+    bare: bool = False,
 ) -> Surroundings:
     """Return the surroundings of some rows, read with no more behind them than is looked at."""
     label = market.settings.label
@@ -144,4 +147,5 @@ def around_rows(
         lag=label.lag,
         horizon=label.horizon,
         min_assets=market.settings.ingest.min_assets,
+        bare=bare,
     )
