@@ -175,9 +175,9 @@ def surroundings(
         ]
     ).reshape(n_styles, stop - first, panel.n_assets)
     held = np.array([_held(value, panel, first, stop, horizon) for value in values[n_styles:]])
-    bare = Surroundings(panel, first, stop, horizon, min_assets, label, styles, held, {})
+    without = Surroundings(panel, first, stop, horizon, min_assets, label, styles, held, {})
     ics = {
-        name: bare.rank_ics(
+        name: without.rank_ics(
             held[number], [style for style in STYLES if style not in OWN_STYLES.get(name, ())]
         )
         for number, name in enumerate(REFERENCES)
