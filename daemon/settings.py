@@ -33,6 +33,9 @@ PREFIX = "ALPHAD_"
 #: The environment name of the settings file; the only one that is no setting.
 FILE_VARIABLE = "ALPHAD_CONFIG"
 
+#: Settings of a live feed that say how it is asked; what it answers is the same.
+HOW_TO_ASK = ("pace_seconds", "request_seconds", "memory_mb")
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 MarketName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
@@ -44,24 +47,50 @@ class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+#: The settings that mean something to each kind of feed.
+_LIVE_FIELDS = frozenset({"start", *HOW_TO_ASK})
+_FEED_FIELDS = {
+    "parquet": frozenset({"path"}),
+    "simulated": frozenset({"seed", "assets", "start"}),
+    "yahoo": _LIVE_FIELDS,
+    "akshare": _LIVE_FIELDS,
+}
+
+
 class FeedSettings(Group):
     """Where a market's bars come from."""
 
-    kind: Literal["parquet", "simulated"] = Field(
+    kind: Literal["parquet", "simulated", "yahoo", "akshare"] = Field(
         default="simulated",
-        description="source of bars: your own Parquet or CSV, or a simulated market",
+        description="source of bars: your own Parquet or CSV, a provider, or a simulated market",
     )
     path: Path | None = Field(default=None, description="file or folder of bars (kind `parquet`)")
     seed: int = Field(default=7, ge=0, description="seed of the simulated market")
     assets: int = Field(default=300, ge=2, description="number of assets of the simulated market")
-    start: date = Field(default=date(2018, 1, 2), description="first day of the simulated market")
+    start: date = Field(
+        default=date(2018, 1, 2), description="first day of a simulated market or of live history"
+    )
+    pace_seconds: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=3600.0,
+        description="mean seconds between two requests; without it 1 (`yahoo`) or 2.5 (`akshare`)",
+    )
+    request_seconds: float = Field(
+        default=30.0,
+        ge=1.0,
+        le=600.0,
+        description="deadline of a call to a provider; what hangs longer is killed",
+    )
+    memory_mb: int = Field(
+        default=2048, ge=256, description="MiB a provider's client may take beyond its libraries"
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.kind == "parquet" and self.path is None:
             raise ValueError("kind is `parquet` but no path is given; set path to a file or folder")
-        foreign = {"seed", "assets", "start"} if self.kind == "parquet" else {"path"}
-        for name in sorted(foreign & self.model_fields_set):
+        for name in sorted(self.model_fields_set - {"kind"} - _FEED_FIELDS[self.kind]):
             if getattr(self, name) is not None:
                 raise ValueError(f"{name} has no meaning for kind `{self.kind}`; remove it")
         return self
@@ -388,7 +417,12 @@ def config_hash(settings: Settings | MarketSettings) -> str:
 
 def _relevant(market: MarketSettings) -> dict[str, Any]:
     stated = market.model_dump(
-        mode="json", exclude={"membership": True, "feed": {"path"}, "mining": {"deadline_seconds"}}
+        mode="json",
+        exclude={
+            "membership": True,
+            "feed": {"path", *HOW_TO_ASK},
+            "mining": {"deadline_seconds"},
+        },
     )
     book = Path(market.seed_book)
     if book.is_file():  # what it says counts, not where it lies
