@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -33,6 +33,9 @@ PREFIX = "ALPHAD_"
 #: The environment name of the settings file; the only one that is no setting.
 FILE_VARIABLE = "ALPHAD_CONFIG"
 
+#: Settings of a live feed that say how it is asked; what it answers is the same.
+HOW_TO_ASK = ("pace_seconds", "request_seconds", "memory_mb")
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 MarketName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
@@ -44,24 +47,66 @@ class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+#: The settings that mean something to each kind of feed.
+_LIVE_FIELDS = frozenset({"start", *HOW_TO_ASK})
+_FEED_FIELDS = {
+    "parquet": frozenset({"path"}),
+    "simulated": frozenset({"seed", "assets", "start"}),
+    "yahoo": _LIVE_FIELDS | {"fallback", "api_key"},
+    "akshare": _LIVE_FIELDS | {"fallback"},
+}
+
+
 class FeedSettings(Group):
     """Where a market's bars come from."""
 
-    kind: Literal["parquet", "simulated"] = Field(
+    kind: Literal["parquet", "simulated", "yahoo", "akshare"] = Field(
         default="simulated",
-        description="source of bars: your own Parquet or CSV, or a simulated market",
+        description="source of bars: your own Parquet or CSV, a provider, or a simulated market",
     )
     path: Path | None = Field(default=None, description="file or folder of bars (kind `parquet`)")
     seed: int = Field(default=7, ge=0, description="seed of the simulated market")
     assets: int = Field(default=300, ge=2, description="number of assets of the simulated market")
-    start: date = Field(default=date(2018, 1, 2), description="first day of the simulated market")
+    start: date = Field(
+        default=date(2018, 1, 2), description="first day of a simulated market or of live history"
+    )
+    pace_seconds: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=3600.0,
+        description="mean seconds between two requests; without it 1 (`yahoo`) or 2.5 (`akshare`)",
+    )
+    request_seconds: float = Field(
+        default=30.0,
+        ge=1.0,
+        le=600.0,
+        description="deadline of a call to a provider; what hangs longer is killed",
+    )
+    memory_mb: int = Field(
+        default=2048, ge=256, description="MiB a provider's client may take beyond its libraries"
+    )
+
+    fallback: Literal["tiingo", "baostock"] | None = Field(
+        default=None,
+        description="second source where the first has no bars: `tiingo` behind `yahoo`, "
+        "`baostock` behind `akshare`; each is an extra of this package",
+    )
+    api_key: SecretStr | None = Field(
+        default=None,
+        exclude=True,  # from no dump can it be read
+        description="key of the fallback `tiingo`; from the environment only",
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
+        behind = {"yahoo": "tiingo", "akshare": "baostock"}.get(self.kind)
+        if self.fallback is not None and self.fallback != behind:
+            raise ValueError(f"fallback {self.fallback} does not stand behind kind `{self.kind}`")
+        if self.api_key is not None and self.fallback != "tiingo":
+            raise ValueError("api_key has no meaning without fallback `tiingo`; unset it")
         if self.kind == "parquet" and self.path is None:
             raise ValueError("kind is `parquet` but no path is given; set path to a file or folder")
-        foreign = {"seed", "assets", "start"} if self.kind == "parquet" else {"path"}
-        for name in sorted(foreign & self.model_fields_set):
+        for name in sorted(self.model_fields_set - {"kind"} - _FEED_FIELDS[self.kind]):
             if getattr(self, name) is not None:
                 raise ValueError(f"{name} has no meaning for kind `{self.kind}`; remove it")
         return self
@@ -339,6 +384,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
                 hint=nearest(PREFIX + top.upper(), known) or f"unset {name}",
             )
     stated = read_toml(path) if path is not None else {}
+    _refuse_secrets(stated, path)
     try:
         values = _merged(stated, _Environment(ours)())
     except SettingsError as exc:
@@ -394,12 +440,30 @@ def config_hash(settings: Settings | MarketSettings) -> str:
 
 def _relevant(market: MarketSettings) -> dict[str, Any]:
     stated = market.model_dump(
-        mode="json", exclude={"membership": True, "feed": {"path"}, "mining": {"deadline_seconds"}}
+        mode="json",
+        exclude={
+            "membership": True,
+            "feed": {"path", *HOW_TO_ASK},
+            "mining": {"deadline_seconds"},
+        },
     )
     book = Path(market.seed_book)
     if book.is_file():  # what it says counts, not where it lies
         stated["seed_book"] = hashlib.sha256(book.read_bytes()).hexdigest()
     return stated
+
+
+def _refuse_secrets(stated: Mapping[str, Any], path: Path | None) -> None:
+    """Refuse a key that stands in a file."""
+    markets = stated.get("markets")
+    for name, market in markets.items() if isinstance(markets, Mapping) else ():
+        feed = market.get("feed") if isinstance(market, Mapping) else None
+        if isinstance(feed, Mapping) and "api_key" in feed:
+            raise ConfigError(
+                f"markets.{name}.feed.api_key stands in {path}",
+                rule="a key comes from the environment only",
+                hint=f"remove it, and set {PREFIX}MARKETS__{name.upper()}__FEED__API_KEY",
+            )
 
 
 def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The gate every batch of bars passes before it is stored: pure, and silent about nothing.
+"""What a batch of bars must fulfil by itself, whatever came before it: pure, silent about nothing.
 
 A broken row is set aside and reported, within a budget for each session; past the budget, or where
 the batch as a whole cannot be right (duplicate keys, foreign sessions, too few assets), it is a
@@ -84,7 +84,8 @@ def check_bars(
 
     A row is set aside when it is not suspended and a price is missing, not finite, zero or
     negative, or high and low do not enclose open and close, or volume is missing or negative; and,
-    suspended or not, when an adjustment or split factor is not positive or amount is negative.
+    suspended or not, when an adjustment or split factor is not positive or amount or dividend is
+    negative.
 
     Parameters
     ----------
@@ -111,7 +112,7 @@ def check_bars(
             rule=f"a feed returns {', '.join(map(str, BAR_SCHEMA))}",
             hint="correct the feed",
         )
-    keys = _keys(table)
+    keys = keys_of(table)
     _check_sessions(keys.days, sessions)
     if not table.num_rows:
         return Checked(table, (), {}, ())
@@ -120,8 +121,8 @@ def check_bars(
     codes, rules = _broken_rows(table)
     good = codes == 0
     _check_budget(keys, codes, rules, max_quarantined)
-    tradable = good & ~_numpy(table, "suspended").astype(bool)
-    _check_enough(keys.days, keys.per_day(tradable), min_assets)
+    tradable = good & ~numbers_of(table, "suspended").astype(bool)
+    check_enough(keys.days, keys.per_day(tradable), min_assets)
     coverage, warnings = _coverage(keys, good, expected)
     quarantined = tuple(
         Quarantined(
@@ -163,11 +164,26 @@ def check_calendar(days: npt.NDArray[np.datetime64], known: Collection[date]) ->
         )
 
 
-def _keys(table: Any) -> Keys:
-    days, day = np.unique(_numpy(table, "session"), return_inverse=True)
+def keys_of(table: Any) -> Keys:
+    """Return the keys of a table's rows as numbers, days ascending, assets as they appear."""
+    since = np.asarray(table.column("session").cast(pa.int32()), dtype=np.int64)
+    first = int(since.min()) if len(since) else 0
+    there = np.zeros(int(since.max()) - first + 1 if len(since) else 0, dtype=np.int64)
+    there[since - first] = 1
+    days = (first + np.flatnonzero(there)).astype("datetime64[D]")
     encoded = table.column("asset").combine_chunks().dictionary_encode()
     asset = np.asarray(encoded.indices, dtype=np.int64)
-    return Keys(days, encoded.dictionary.to_pylist(), day, asset)
+    return Keys(days, encoded.dictionary.to_pylist(), (there.cumsum() - 1)[since - first], asset)
+
+
+def numbers_of(table: Any, name: str) -> npt.NDArray[Any]:
+    """Return a column of a table: missing numbers as NaN, missing flags as false."""
+    column = table.column(name)
+    if pa.types.is_floating(column.type):
+        column = pc.fill_null(column, float("nan"))
+    elif pa.types.is_boolean(column.type):
+        column = pc.fill_null(column, False)  # noqa: FBT003  arrow's own signature
+    return np.asarray(column.to_numpy())
 
 
 def _check_sessions(days: npt.NDArray[np.datetime64], sessions: Sequence[date]) -> None:
@@ -184,11 +200,12 @@ def _check_sessions(days: npt.NDArray[np.datetime64], sessions: Sequence[date]) 
 
 def _broken_rows(table: Any) -> tuple[IntArray, tuple[str, ...]]:
     """Return, per row, 0 or 1 + the number of the first rule it breaks, and the rules."""
-    prices = np.stack([_numpy(table, name) for name in PRICES])
+    prices = np.stack([numbers_of(table, name) for name in PRICES])
     opened, high, low, close = prices
-    volume, amount = _numpy(table, "volume"), _numpy(table, "amount")
-    factors = np.stack([_numpy(table, "adjustment"), _numpy(table, "split")])
-    traded = ~_numpy(table, "suspended").astype(bool)
+    volume, amount = numbers_of(table, "volume"), numbers_of(table, "amount")
+    factors = np.stack([numbers_of(table, "adjustment"), numbers_of(table, "split")])
+    dividend = numbers_of(table, "dividend")
+    traded = ~numbers_of(table, "suspended").astype(bool)
     slack = ENVELOPE_TOLERANCE
     with np.errstate(invalid="ignore"):
         rules = {
@@ -204,6 +221,7 @@ def _broken_rows(table: Any) -> tuple[IntArray, tuple[str, ...]]:
             "adjustment and split are above zero": ~((factors > 0.0) & np.isfinite(factors)).all(
                 axis=0
             ),
+            "dividend is not negative": ~((dividend >= 0.0) & np.isfinite(dividend)),
         }
     codes = np.zeros(table.num_rows, dtype=np.int64)
     for number, broken in enumerate(rules.values(), start=1):
@@ -229,7 +247,8 @@ def _check_budget(keys: Keys, codes: IntArray, rules: Sequence[str], share: floa
         )
 
 
-def _check_enough(days: npt.NDArray[np.datetime64], n_good: IntArray, min_assets: int) -> None:
+def check_enough(days: npt.NDArray[np.datetime64], n_good: IntArray, min_assets: int) -> None:
+    """Raise a BarsError naming the first of `days` with fewer good bars than `min_assets`."""
     few = np.flatnonzero(n_good < min_assets)
     if len(few):
         raise BarsError(
@@ -259,13 +278,3 @@ def _coverage(
         warnings.append(f"{days[row]}: {len(missing)} expected assets without a bar ({shown})")
     shares = (n_covered / len(wanted)).tolist()
     return dict(zip(days, shares, strict=True)), tuple(warnings)
-
-
-def _numpy(table: Any, name: str) -> npt.NDArray[Any]:
-    """Return a column, missing numbers as NaN, dates as datetime64[D]."""
-    column = table.column(name)
-    if pa.types.is_floating(column.type):
-        column = pc.fill_null(column, float("nan"))
-    elif pa.types.is_boolean(column.type):
-        column = pc.fill_null(column, False)  # noqa: FBT003  arrow's own signature
-    return np.asarray(column.to_numpy())

@@ -6,6 +6,7 @@ wins in the order in which the vintages became known.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from io import BytesIO
 from pathlib import Path
@@ -26,7 +27,8 @@ from storage.files import disk_errors, remove, sha256, sweep_temporary, write_at
 from storage.tables import Vintage, record, table
 
 #: Bars as traded. `adjustment` multiplies prices and `split` divides volumes from their session on;
-#: both are 1 where nothing happened. `amount` may be null.
+#: both are 1 where nothing happened. `amount` may be null. `dividend` is cash per share as traded,
+#: on its ex-date; `adjustment` holds its effect already.
 BAR_SCHEMA = pa.schema(
     [
         ("session", pa.date32()),
@@ -40,9 +42,24 @@ BAR_SCHEMA = pa.schema(
         ("adjustment", pa.float64()),
         ("split", pa.float64()),
         ("suspended", pa.bool_()),
+        ("dividend", pa.float64()),
+        ("st", pa.bool_()),
+        ("limit_up", pa.bool_()),
+        ("limit_down", pa.bool_()),
     ]
 )
-_NEVER_NULL = ("session", "asset", "adjustment", "split", "suspended")
+#: What a column that a source does not have stands for.
+ABSENT: Mapping[str, float | bool | None] = {
+    "amount": None,
+    "adjustment": 1.0,
+    "split": 1.0,
+    "suspended": False,
+    "dividend": 0.0,
+    "st": False,
+    "limit_up": False,
+    "limit_down": False,
+}
+_NEVER_NULL = ("session", "asset", *(name for name, value in ABSENT.items() if value is not None))
 
 _VINTAGES = table(Vintage)
 
@@ -167,7 +184,7 @@ class BarStore:
                 rule="a vintage never changes",
                 hint="restore the file from a copy; its sha256 is in the table `vintages`",
             )
-        return pq.ParquetFile(BytesIO(data)).read(use_threads=False)
+        return in_schema(pq.ParquetFile(BytesIO(data)).read(use_threads=False))
 
     def panel(self, market: str, *, as_of: datetime, last_session: date) -> Panel:
         """Return the panel of a market as it was known at a time.
@@ -318,6 +335,19 @@ def last_vintage(connection: Connection, market: str) -> Vintage | None:
     )
     row = connection.execute(query).mappings().first()
     return None if row is None else record(Vintage, row)
+
+
+def in_schema(table: Any) -> Any:
+    """Return rows in `BAR_SCHEMA`: columns cast, absent and null ones filled in by `ABSENT`."""
+    columns = []
+    for field in BAR_SCHEMA:
+        default = ABSENT.get(field.name)
+        if field.name in table.column_names:
+            column = table.column(field.name).cast(field.type)
+            columns.append(column if default is None else pc.fill_null(column, default))
+        else:
+            columns.append(pa.repeat(pa.scalar(default, field.type), table.num_rows))
+    return pa.table(columns, schema=BAR_SCHEMA)
 
 
 def _hides(as_of: datetime, last_session: date) -> ColumnElement[bool]:

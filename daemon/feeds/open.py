@@ -2,20 +2,94 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from pathlib import Path
+
 from daemon.calendar import MarketCalendar
+from daemon.clock import Clock, SystemClock
+from daemon.feeds.akshare import AkshareProvider, PreviousCloses
+from daemon.feeds.child import Limits
 from daemon.feeds.parquet import ParquetFeed
-from daemon.feeds.protocol import Feed
+from daemon.feeds.protocol import Feed, Provider
+from daemon.feeds.provider import OnAnswer, Pacing, ProviderFeed
 from daemon.feeds.simulated import SimulatedFeed
+from daemon.feeds.yahoo import YahooProvider
 from daemon.settings import FeedSettings
 from signals.errors import ConfigError
 
+#: Seconds between two requests that each provider is known to bear.
+PACE_SECONDS = {"yahoo": 1.0, "akshare": 2.5}
+#: Deadlines of queries that take many requests: akshare's snapshot is some 60, a second apart.
+KIND_SECONDS = (("spot", 240.0),)
 
-def open_feed(settings: FeedSettings, calendar: MarketCalendar) -> Feed:
-    """Return the feed that `settings` describe; nothing is read before the first fetch."""
+
+def open_feed(
+    settings: FeedSettings,
+    calendar: MarketCalendar,
+    *,
+    clock: Clock | None = None,
+    finality_minutes: int = 90,
+    universe: Callable[[Sequence[date]], Sequence[str]] | None = None,
+    previous_close: PreviousCloses | None = None,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    on_answer: OnAnswer | None = None,
+) -> Feed:
+    """Return the feed that `settings` describe; nothing is read before the first fetch.
+
+    Parameters
+    ----------
+    settings : FeedSettings
+        One of its kinds.
+    calendar : MarketCalendar
+        Of the market.
+    clock : Clock or None
+        Of a provider's feed; None takes the machine's.
+    finality_minutes : int
+        Minutes after the close at which a provider's bars count as final.
+    previous_close : callable or None
+        See `daemon.feeds.akshare.AkshareProvider`; None knows no close.
+    universe, folder, environment, on_answer
+        See `daemon.feeds.provider.ProviderFeed`.
+    """
     if settings.kind == "simulated":
         return SimulatedFeed(
             calendar, seed=settings.seed, n_assets=settings.assets, start=settings.start
         )
-    if settings.path is None:
-        raise ConfigError("feed.path is not set", rule="a `parquet` feed reads a file or a folder")
-    return ParquetFeed(settings.path, calendar)
+    if settings.kind == "parquet":
+        if settings.path is None:
+            raise ConfigError(
+                "feed.path is not set", rule="a `parquet` feed reads a file or a folder"
+            )
+        return ParquetFeed(settings.path, calendar)
+    clock = clock or SystemClock()
+
+    def finality(session: date) -> datetime:
+        return calendar.finality(session, finality_minutes)
+
+    provider: Provider
+    if settings.kind == "yahoo":
+        provider = YahooProvider(finality)
+    else:
+        provider = AkshareProvider(finality, clock, previous_close or _unknown)
+    return ProviderFeed(
+        provider,
+        clock=clock,
+        start=settings.start,
+        universe=universe,
+        limits=Limits(
+            request_seconds=settings.request_seconds,
+            kind_seconds=KIND_SECONDS,
+            memory_mb=settings.memory_mb,
+        ),
+        pacing=Pacing(seconds=settings.pace_seconds or PACE_SECONDS[settings.kind]),
+        folder=folder,
+        environment=environment,
+        on_answer=on_answer,
+    )
+
+
+def _unknown(session: date) -> Mapping[str, float]:  # noqa: ARG001
+    """Return no close before any session."""
+    return {}

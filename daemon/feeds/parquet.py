@@ -1,10 +1,11 @@
 """A user's own bars: long-form Parquet or CSV, one file or a folder of them.
 
 One row per asset and session. Columns go by the names below, in any case; open, high, low, close
-and volume are needed. `tradestatus` 0 means suspended. `adjustment` is the price multiplier of an
-event that applies from its session on (1 without an event), `split` the share multiplier. Columns
-in `IGNORED` are known and unused: `adj_close` among them, because a price adjusted backward from
-the download date tells the past about later dividends. Any other column is an error, never dropped.
+and volume are needed. `adjustment` is the price multiplier of an event that applies from its
+session on (1 without an event), `split` the share multiplier, `dividend` the cash per share that
+`adjustment` holds already. Flags are true/false or 1/0; `tradestatus` 0 means suspended. Columns in
+`IGNORED` are known and unused: `adj_close` among them, because a price adjusted backward from the
+download date tells the past about later dividends. Any other column is an error, never dropped.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import pyarrow.parquet
 from daemon.feeds.protocol import Request
 from daemon.validation import check_calendar, check_unique
 from signals.errors import BarsError
-from storage.bars import BAR_SCHEMA
+from storage.bars import ABSENT, in_schema
 
 #: Column names we understand, and what each becomes.
 ALIASES = {
@@ -44,14 +45,19 @@ ALIASES = {
     "amount": "amount",
     "adjustment": "adjustment",
     "split": "split",
+    "dividend": "dividend",
     "suspended": "suspended",
     "tradestatus": "suspended",
+    "st": "st",
+    "is_st": "st",
+    "limit_up": "limit_up",
+    "limit_down": "limit_down",
 }
+#: Targets that are true or false.
+FLAGS = frozenset({"suspended", "st", "limit_up", "limit_down"})
 #: Columns that are known and of no use here.
-IGNORED = frozenset({"adj_close", "adj close", "is_st", "turnover_pct"})
+IGNORED = frozenset({"adj_close", "adj close", "turnover_pct"})
 REQUIRED = ("session", "asset", "open", "high", "low", "close", "volume")
-#: What an absent optional column stands for.
-_DEFAULTS = {"amount": None, "adjustment": 1.0, "split": 1.0, "suspended": False}
 _ROWS_AS = "one row per asset and session with " + ", ".join(REQUIRED)
 
 
@@ -119,7 +125,7 @@ class ParquetFeed:
         if request.assets is not None:
             keep = pc.is_in(table.column("asset"), value_set=pa.array(request.assets, pa.string()))
             table = table.filter(keep)
-        return _in_schema(table)
+        return in_schema(table)
 
     def _load(self) -> _Loaded:
         files = _files(self._path)
@@ -189,13 +195,12 @@ def _read_parquet(file: Path) -> Any:
 def _read_csv(file: Path) -> Any:
     with pa.csv.open_csv(file) as opened:
         used = _used_columns(file, opened.schema.names)
+    targets = {name: ALIASES[name.strip().lower()] for name in used}
     kinds = {
-        name: pa.string() if ALIASES[name.strip().lower()] in ("session", "asset") else pa.float64()
-        for name in used
+        name: pa.string() if target in ("session", "asset") else pa.float64()
+        for name, target in targets.items()
+        if target not in FLAGS  # true/false or 0/1: arrow sees which
     }
-    for name in used:
-        if ALIASES[name.strip().lower()] == "suspended":
-            del kinds[name]  # true/false or 0/1
     options = pa.csv.ConvertOptions(column_types=kinds, include_columns=used)
     return pa.csv.read_csv(file, convert_options=options)
 
@@ -214,7 +219,7 @@ def _used_columns(file: Path, names: Sequence[str]) -> list[str]:
             hint="rename or remove the column; nothing is dropped silently",
         )
     used = [name for name, low in lowered.items() if low in ALIASES]
-    for target in (*REQUIRED, *_DEFAULTS):
+    for target in (*REQUIRED, *ABSENT):
         same = _named(used, target)
         if len(same) > 1 or names.count(same[0] if same else "") > 1:
             raise BarsError(
@@ -251,15 +256,16 @@ def _typed(file: Path, source: str, target: str, column: Any) -> Any:
             return column if pa.types.is_dictionary(kind) else column.dictionary_encode()
         if target == "session":
             return _as_dates(column)
-        if target == "suspended":
-            return _as_suspended(column, source.strip().lower() == "tradestatus")
+        if target in FLAGS:
+            flags = column.cast(pa.int8()).cast(pa.bool_())
+            return pc.invert(flags) if source.strip().lower() == "tradestatus" else flags
         if _is_text(kind):
             raise pa.ArrowInvalid(f"it is {kind}")
         return column if pa.types.is_float32(kind) else column.cast(pa.float64())
     except pa.ArrowException as exc:
         raise BarsError(
             f"{file}: column {source} is no {target}: {str(exc).splitlines()[0]}",
-            rule="dates are dates, 2024-01-31 or 20240131; prices and volumes are numbers",
+            rule="dates are 2024-01-31 or 20240131, prices and volumes numbers, flags 0 or 1",
             hint="correct or remove the rows with other values",
         ) from exc
 
@@ -283,11 +289,6 @@ def _as_dates(column: Any) -> Any:
     text = column.cast(pa.string())
     compact = pc.all(pc.equal(pc.utf8_length(text), 8)).as_py()
     return pc.strptime(text, format="%Y%m%d" if compact else "%Y-%m-%d", unit="s").cast(pa.date32())
-
-
-def _as_suspended(column: Any, is_tradestatus: bool) -> Any:  # noqa: FBT001
-    flags = column.cast(pa.int8()).cast(pa.bool_())
-    return pc.invert(flags) if is_tradestatus else flags
 
 
 def _index(
@@ -333,16 +334,3 @@ def _runs(rows: Sequence[int]) -> list[tuple[int, int]]:
         else:
             runs.append((row, row + 1))
     return runs
-
-
-def _in_schema(table: Any) -> Any:
-    """Return rows in `BAR_SCHEMA`, absent optional columns filled in."""
-    columns = []
-    for field in BAR_SCHEMA:
-        if field.name in table.column_names:
-            column = table.column(field.name).cast(field.type)
-            default = _DEFAULTS.get(field.name)
-            columns.append(column if default is None else pc.fill_null(column, default))
-        else:
-            columns.append(pa.repeat(pa.scalar(_DEFAULTS[field.name], field.type), table.num_rows))
-    return pa.table(columns, schema=BAR_SCHEMA)

@@ -1,10 +1,19 @@
-"""What a feed is: something that returns bars of the sessions it is asked for."""
+"""What a feed is: something that returns bars of the sessions it is asked for.
+
+A feed over the network is a provider between two pure steps: a request becomes queries, each query
+is one call of the provider's client in a child process, and the answers become bars.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
+from hashlib import sha256
 from typing import Any, Protocol
+
+#: Outcomes of a query that are the provider's fault or the network's, not the asset's.
+FAILURES = ("limited", "failed", "timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +64,106 @@ class Feed(Protocol):
         FeedError
             The source did not answer.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One call of a provider's client, in plain values.
+
+    Parameters
+    ----------
+    kind : str
+        Which call of the client: "history", "spot", "constituents", …
+    symbol : str
+        In the provider's own spelling; empty where the call is about no symbol.
+    first, last : date or None
+        Both included; None leaves that end open, and an open `last` is the present.
+    options : tuple of (str, str)
+        What else the call is given.
+    """
+
+    kind: str
+    symbol: str = ""
+    first: date | None = None
+    last: date | None = None
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a query.
+
+    Parameters
+    ----------
+    query : Query
+        The question.
+    outcome : str
+        "ok", "empty" (there is nothing to tell) or one of `FAILURES`.
+    payload : bytes
+        When ok, the client's table as an Arrow IPC stream under its own column names; else empty.
+    error : str
+        Empty when ok; else one line of at most 500 characters.
+    received_at : datetime
+        Aware UTC.
+    """
+
+    query: Query
+    outcome: str
+    payload: bytes
+    error: str
+    received_at: datetime
+
+    @property
+    def sha256(self) -> str:
+        """Return the sha256 of the payload."""
+        return sha256(self.payload).hexdigest()
+
+    @property
+    def reason(self) -> str:
+        """Return why there are no bars: the outcome, and the error where there is one."""
+        return f"{self.outcome}: {self.error}" if self.error else self.outcome
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parsed:
+    """Bars made of answers, and what is to be known about them.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        In `storage.bars.BAR_SCHEMA`, sorted by session, then asset.
+    missing : mapping of str to str
+        Each asset without bars, and why: a reason that begins with the outcome.
+    sources : mapping of str to str
+        Each asset with bars, and the sha256 of the payload they came from.
+    warnings : tuple of str
+        What was left out or is doubtful.
+    """
+
+    table: Any
+    missing: Mapping[str, str]
+    sources: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+class Provider(Protocol):
+    """What is particular to one provider, and pure: how to ask it and how to read its answers."""
+
+    @property
+    def name(self) -> str:
+        """Short name, kept with every vintage."""
+        ...
+
+    @property
+    def client(self) -> str:
+        """Dotted name of the module that `daemon.feeds.worker` makes the calls of."""
+        ...
+
+    def queries(self, request: Request) -> Sequence[Query]:
+        """Return the queries that a request with its assets named takes, in the order to ask."""
+        ...
+
+    def parse(self, request: Request, answers: Sequence[Answer]) -> Parsed:
+        """Return the bars of the sessions and assets asked for; every asset is there or missing."""
         ...

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any, Protocol
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from daemon.feeds.protocol import Request
 from daemon.simulation import FIELDS, Market, PlantedAlpha, default_alphas
 from signals.errors import DataError
-from storage.bars import BAR_SCHEMA
+from storage.bars import BAR_SCHEMA, in_schema
 
 
 class _Calendar(Protocol):
@@ -93,14 +92,9 @@ class SimulatedFeed:
         number = self._sessions[day]
         bars = self._market.bars(number, number + 1)
         n = len(self._market.assets)
-        ones = np.ones(n)
         columns = {
             "session": pa.repeat(pa.scalar(day, pa.date32()), n),
             "asset": pa.array(self._market.assets, pa.string()),
             **{name: bars[name][0] for name in FIELDS},
-            "amount": pa.nulls(n, pa.float64()),
-            "adjustment": ones,
-            "split": ones,
-            "suspended": np.zeros(n, dtype=bool),
         }
-        return pa.table([columns[field.name] for field in BAR_SCHEMA], schema=BAR_SCHEMA)
+        return in_schema(pa.table(columns))

@@ -12,10 +12,11 @@ from sqlalchemy import Connection
 
 from daemon.context import Context, Market
 from daemon.feeds.protocol import Request
+from daemon.market_wide import MAX_REPEATED, MIN_TRADED, repeated_share, traded_share
 from daemon.settings import IngestSettings
 from daemon.stages.stage import Result, fingerprint, perform
 from daemon.validation import Checked, check_bars
-from signals.panel import BASE_FIELDS, Panel
+from signals.panel import Panel
 from storage import ledger, membership
 from storage.bars import last_vintage
 from storage.files import disk_errors, sha256_of
@@ -23,10 +24,6 @@ from storage.tables import Vintage
 
 #: An asset with a bar in one of so many last sessions is expected to have one again.
 EXPECTED_SESSIONS = 10
-#: Share of bars that repeat the session before above which the feed is stale; by chance none does.
-MAX_REPEATED = 0.05
-#: Share of bars that traded below which the exchange was probably closed.
-MIN_TRADED = 0.5
 #: Share of the expected assets whose earlier bars were corrected, above which judgement waits.
 MAX_RESTATED = 0.05
 #: Broken rows named in the ledger; all of them are counted.
@@ -148,35 +145,6 @@ def changed_members(
         run = ledger.latest(conn, market.name, last, "ingest") if last is not None else None
     known = (run.detail or {}).get("membership_sha256") if run is not None else None
     return None if known == detail["membership_sha256"] else membership.read_membership(path)
-
-
-def repeated_share(table: Any, before: Panel | None) -> float | None:
-    """Return the share of traded assets whose volume and shape of the bar repeat the last ones.
-
-    The shape is high/close, low/close and open/close, which no adjustment factor changes.
-    """
-    if before is None or not before.n_sessions:
-        return None
-    column = {asset: number for number, asset in enumerate(before.assets)}
-    rows = [column.get(asset, -1) for asset in table.column("asset").to_pylist()]
-    at = np.array(rows, dtype=np.int64)
-    now = {name: np.asarray(table.column(name), dtype=np.float64) for name in BASE_FIELDS}
-    last = {name: np.asarray(before.fields[name][-1])[at] for name in BASE_FIELDS}
-    traded = (at >= 0) & (now["volume"] > 0) & np.isfinite(last["close"])
-    same = traded & (now["volume"] == last["volume"])
-    for name in ("open", "high", "low"):
-        with np.errstate(invalid="ignore", divide="ignore"):
-            same &= np.isclose(now[name] / now["close"], last[name] / last["close"], rtol=1e-12)
-    return float(same.sum() / traded.sum()) if traded.any() else None
-
-
-def traded_share(table: Any) -> float | None:
-    """Return the share of the bars not suspended that traded at all; None without such a bar."""
-    volume = np.asarray(table.column("volume"), dtype=np.float64)
-    open_to_trade = ~np.asarray(table.column("suspended"), dtype=bool)
-    if not open_to_trade.any():
-        return None
-    return float((volume[open_to_trade] > 0).mean())
 
 
 def data_fault(facts: Mapping[str, Any], settings: IngestSettings) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from storage.bars import BAR_SCHEMA
+from storage.bars import ABSENT, BAR_SCHEMA
 
 #: Three sessions of XNYS around Thanksgiving 2024.
 SESSIONS = (date(2024, 11, 26), date(2024, 11, 27), date(2024, 11, 29))
@@ -21,7 +21,7 @@ def make_bars(
     changes: Mapping[tuple[int, str], Any] | None = None,
 ) -> Any:
     """Return good bars of every asset and session, with single values changed by (row, column)."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "session": session,
             "asset": asset,
@@ -30,10 +30,7 @@ def make_bars(
             "low": 9.0 + number,
             "close": 11.0 + number,
             "volume": 1000.0 * (number + 1),
-            "amount": None,
-            "adjustment": 1.0,
-            "split": 1.0,
-            "suspended": False,
+            **ABSENT,
         }
         for session in sessions
         for number, asset in enumerate(assets)

@@ -66,14 +66,25 @@ class TestEitherFormat:
         assert nothing.num_rows == 0
 
     def test_optional_columns(self, tmp_path: Path, suffix: str, write: Write) -> None:
-        """Amounts, events and suspensions are read; `tradestatus` 0 is suspended."""
-        changes = {(1, "suspended"): True, (2, "split"): 2.0, (2, "adjustment"): 0.5}
+        """Amounts, events and flags are read; `tradestatus` 0 is suspended, `is_st` 1 is ST."""
+        events = {(2, "split"): 2.0, (2, "adjustment"): 0.5, (3, "dividend"): 0.25}
+        flags = {(1, "suspended"): True, (4, "st"): True, (5, "limit_up"): True}
+        changes = {**events, **flags, (6, "limit_down"): True}
         wanted = make_bars(changes={**changes, (0, "amount"): 5.0})
         status = pa.array([0 if flag else 1 for flag in wanted["suspended"].to_pylist()])
-        table = wanted.drop_columns(["suspended"]).append_column("tradestatus", status)
+        special = wanted["st"].cast(pa.int8())
+        table = wanted.drop_columns(["suspended", "st"]).append_column("tradestatus", status)
         file = tmp_path / f"bars.{suffix}"
-        write(table.append_column("is_st", status).append_column("adj_close", status), file)
+        write(table.append_column("is_st", special).append_column("adj_close", status), file)
         assert ParquetFeed(file, CALENDAR).fetch(Request("us", SESSIONS)).equals(wanted)
+
+    def test_flag_that_is_a_price_is_refused(
+        self, tmp_path: Path, suffix: str, write: Write
+    ) -> None:
+        """A `limit_up` that holds the limit's price is no flag."""
+        file = tmp_path / f"bars.{suffix}"
+        write(own(make_bars()).append_column("limit_up", pa.array([12.1] * 12)), file)
+        assert "column limit_up is no limit_up" in refusal(file).fact
 
     def test_empty_file_is_refused(self, tmp_path: Path, suffix: str, write: Write) -> None:
         """A file of no bytes, and one of a header only, are refused; a retry may help."""

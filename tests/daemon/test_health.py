@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from daemon.alerts import raise_alert
-from daemon.calendar import MarketCalendar
+from daemon.calendar import PROVISIONAL_DAYS, MarketCalendar
 from daemon.health import HEARTBEAT_LIMIT, MISSED_TICKS, ages, assess, beat, heartbeat_path
 from daemon.reconcile import Reconciler
 from daemon.reminers import InlineReminer
@@ -111,10 +111,10 @@ def test_open_alerts_are_named(tmp_path: Path) -> None:
 
 
 def test_calendar_that_has_ended(tmp_path: Path) -> None:
-    """Beyond the horizon of its calendar a market is an error, not a guess."""
+    """Where its calendar presumes no more sessions a market is an error, not a guess."""
     with living(tmp_path) as alive:
         tick(alive)
-        last = MarketCalendar("XNYS").horizon
+        last = MarketCalendar("XNYS").horizon + timedelta(days=PROVISIONAL_DAYS)
         alive.clock.advance(timedelta(days=(last - SESSIONS[FIRST]).days + 5))
         beating(alive)
         found = assess(alive.context)

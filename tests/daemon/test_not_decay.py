@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 import pytest
 
 from daemon.feeds.protocol import Request
+from daemon.market_wide import traded_share
 from daemon.settings import IngestSettings
-from daemon.stages.ingest import data_fault, traded_share
+from daemon.stages.ingest import data_fault
 from daemon.stages.measure import holes
 from signals.decay import Verdict
 from signals.watch import Watch

@@ -52,6 +52,8 @@ def test_good_bars_pass_unchanged() -> None:
         ("amount", -1.0, "amount"),
         ("adjustment", 0.0, "adjustment and split"),
         ("split", float("nan"), "adjustment and split"),
+        ("dividend", -0.1, "dividend"),
+        ("dividend", float("inf"), "dividend"),
     ],
 )
 def test_broken_row_is_set_aside(column: str, value: float | None, rule: str) -> None:

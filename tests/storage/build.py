@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from signals.publication import Publication, PublishedFactor, Status, render
-from storage.bars import BAR_SCHEMA, BarStore
+from storage.bars import ABSENT, BAR_SCHEMA, BarStore
 from storage.database import Database
 from storage.publishing import Publisher, Reservation, previous
 from storage.tables import PublicationRecord, Vintage
@@ -37,10 +37,7 @@ def bar(session: date, asset: str, close: float = 10.0, **given: Any) -> dict[st
         "low": close,
         "close": close,
         "volume": 100.0,
-        "amount": None,
-        "adjustment": 1.0,
-        "split": 1.0,
-        "suspended": False,
+        **ABSENT,
     } | given
 
 

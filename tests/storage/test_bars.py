@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from signals.errors import BarsError, IntegrityError
 from storage.bars import BAR_SCHEMA, BarStore, last_vintage, vintages
 from storage.database import Database
+from storage.files import sha256
 from tests.storage.build import at, bar, bars, day, keep, market_day
 
 
@@ -156,6 +159,20 @@ def test_same_bars_make_the_same_file(tmp_path: Path, sqlite: Database) -> None:
     store = BarStore(tmp_path, sqlite)
     rows = [bar(day(n), asset, 1.0 + n) for n in range(3) for asset in "ABC"]
     assert keep(store, bars(rows), at(0)).sha256 == keep(store, bars(rows[::-1]), at(1)).sha256
+
+
+def test_vintage_of_an_earlier_schema_is_filled_in(tmp_path: Path, sqlite: Database) -> None:
+    """A file written before a column existed reads back with what its absence stands for."""
+    store = BarStore(tmp_path, sqlite)
+    wanted = bars([bar(day(0), "A", 3.0, suspended=True), bar(day(0), "B", 4.0, split=2.0)])
+    kept = store.append(
+        "us", wanted, source="t", known_at=at(0), reconstructed=False, cause="first"
+    )
+    earlier = BytesIO()
+    pq.write_table(wanted.drop_columns(["dividend", "st", "limit_up", "limit_down"]), earlier)
+    (tmp_path / kept.path).write_bytes(earlier.getvalue())
+    old = kept.model_copy(update={"sha256": sha256(earlier.getvalue())})
+    assert BarStore(tmp_path, sqlite).read(old).equals(wanted)
 
 
 @pytest.mark.parametrize(
