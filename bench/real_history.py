@@ -26,7 +26,7 @@ CLASSICAL: Mapping[str, str] = {
     "range": "-1 * TS_MEAN(($high - $low) / $close, 10)",
 }
 #: First session of the baseline: the longest lookback lies behind it.
-BEGIN = 20
+BEGIN = 260
 BASELINE = 500
 YEAR = 252
 #: Sessions of the rule of thumb, and the part of the baseline's mean it alarms below.

@@ -232,7 +232,8 @@ def told(
     watch = Watch.from_json(record.state)
     raw = told_test(watch.raw, series, kept)
     if watch.basis.raw and watch.monitored.horizon == watch.raw.horizon:
-        return raw, None, "monitored as it is: freeing it of styles and peers makes it no clearer"
+        alone = told_test(watch.monitored, series, kept)
+        return alone, None, "monitored as it is: freeing it of styles and peers makes it no clearer"
     monitored = told_test(watch.monitored, freed, kept)
     both = TwoExplanations(monitored.explanation, raw.explanation)
     return raw, monitored, both.reading

@@ -22,15 +22,13 @@ meanwhile is kept. What commands do is in `daemon.stages.requested`.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from daemon.settings import BookSettings, MarketSettings, MonitorSettings
-from signals import decay
 from signals.decay import RECOVERY, MonitorState, Verdict, start_monitor
 from signals.ic import hac_lags, mean_with_interval
 from signals.panel import FloatArray
@@ -144,41 +142,41 @@ def measured_retired(sessions_since: int, book: BookSettings) -> bool:
 
 def begin_recovery(watch: Watch) -> Watch:
     """Return the watch a retired factor's recovery is judged from: no evidence of it so far."""
-    raw = replace(watch.raw, verdict=Verdict.DECAYED, standing=Verdict.DECAYED, recovery=0.0)
-    return replace(watch, raw=raw)
+    monitored, raw = (
+        replace(test, verdict=Verdict.DECAYED, standing=Verdict.DECAYED, recovery=0.0)
+        for test in (watch.monitored, watch.raw)
+    )
+    return replace(watch, monitored=monitored, raw=raw)
 
 
-def judge_retired(watch: Watch, rank_ics: Sequence[float]) -> tuple[Watch, Move | None]:
-    """Return a retired factor's watch after more RankICs, and its revival once it has recovered.
+def judge_retired(watch: Watch, monitored: float, raw: float) -> tuple[Watch, Move | None]:
+    """Return a retired factor's watch after one more session, and its revival on recovery.
 
     Parameters
     ----------
     watch : Watch
-        From `begin_recovery` at first, then as returned here: the reverse recursion runs on the
-        test of its raw RankIC, the only one that is still measured.
-    rank_ics : sequence of float
-        Newly realised, oldest first; NaN is skipped.
+        From `begin_recovery` at first, then as returned here: the reverse recursion runs on both
+        tests, whichever had called it decayed.
+    monitored, raw : float
+        The RankICs realised now; NaN where there is none.
 
     Returns
     -------
     Watch, Move or None
-        At evidence of recovery 504 the move to shadow: a dead factor gets there once in two years
-        or later, and still has to win on forward RankICs.
+        Once both tests have evidence of recovery 504 the move to shadow: a dead factor gets there
+        once in two years or later, and still has to win on forward RankICs.
     """
-    state = watch.raw
-    for value in rank_ics:
-        before, state = state, decay.update(state, float(value))
-        if state.standing is not Verdict.DECAYED:
-            evidence = {
-                "recovery": (1 + before.recovery) * math.exp(state.support - before.support),
-                "required": RECOVERY,
-                "running_rank_ic": state.ewma,
-                "tested_mean": state.mean,
-            }
-            rule = f"revived: evidence of recovery since it retired reached {RECOVERY:.0f}"
-            move = Move("shadow", rule, evidence, anew=True)
-            return replace(watch, raw=state), move
-    return replace(watch, raw=state), None
+    after = update(watch, monitored, raw)
+    if after.standing is Verdict.DECAYED:
+        return after, None
+    evidence = {
+        "required": RECOVERY,
+        "monitored_running_mean": after.monitored.ewma,
+        "running_rank_ic": after.raw.ewma,
+        "tested_mean": after.raw.mean,
+    }
+    rule = f"revived: evidence of recovery since it retired reached {RECOVERY:.0f} in both tests"
+    return after, Move("shadow", rule, evidence, anew=True)
 
 
 def by_urgency(watches: Mapping[str, Watch], decayed_multiplier: float) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from signals.book_decay import BookState, BookVerdict, overlaps
+from signals.book_decay import MIN_LIVE, BookState, BookVerdict, overlaps
 from signals.decay import MonitorState, Verdict
 from signals.panel import FloatArray
 
@@ -146,6 +146,8 @@ def _sentence(state: BookState, extent: Extent, found: Breadth, decayed: int) ->
     live, since = found.live, f"since about {state.onset_ago} sessions"
     means = f"the pooled mean RankIC is {state.pooled:.4f} where {state.expected:.4f} was expected"
     weak = f"{found.weak} of {found.counted} factors stand below half of their mean {since}"
+    if live < MIN_LIVE:
+        return f"{live} live factors: a book of fewer than {MIN_LIVE} is not judged as one."
     if extent is Extent.TOGETHER:
         return (
             f"All together: {means}, {weak}. That points to the data or the "

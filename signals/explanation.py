@@ -107,7 +107,9 @@ class TwoExplanations:
     @property
     def reading(self) -> str:
         """What the two say together, in one sentence."""
-        monitored, raw = (told.standing in RAISED for told in (self.monitored, self.raw))
+        monitored = self.monitored.standing in RAISED
+        # Its own threshold is ten times as high: what it says is read at that of the other.
+        raw = self.raw.standing in RAISED or self.raw.evidence >= self.monitored.warning_level
         if monitored and raw:
             return "both have weakened: what the factor ranks by has gone, with and without styles"
         if monitored:

@@ -7,8 +7,9 @@ the styles and r the one-session label::
     e = z - S beta,  beta by least squares over the assets        # no exposure to any style is left
     x = RankIC(e, r) - sum_j b_j (RankIC(e_j, r) - mean_j)        # e_j: the references, likewise
 
-A style or reference that the factor itself is - mean rank correlation above 0.5 in the baseline -
-is left out. The b_j come from a ridge regression over the baseline and stay as they are.
+A style or reference that the factor itself is - mean rank correlation above 0.5 in the baseline, or
+not known there - is left out. The b_j come from a ridge regression over the baseline and stay as
+they are.
 
 Whether this lowers the noise of a factor more than its mean is a fact of the factor: where the
 baseline's t statistic is larger as it is, the raw RankIC is monitored (`Basis.raw`).
@@ -17,12 +18,13 @@ baseline's t statistic is larger as it is, the raw RankIC is monitored (`Basis.r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 from signals.blend import exposures
+from signals.errors import DataError
 from signals.ic import hac_lags, mean_with_interval, rank_ic
 from signals.panel import BoolArray, FloatArray
 
@@ -85,7 +87,14 @@ class Basis:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Basis:
-        """Return the basis that `to_json` wrote."""
+        """Return the basis that `to_json` wrote; missing or unknown fields are a DataError."""
+        expected = {each.name for each in fields(cls)}
+        if set(values) != expected:
+            raise DataError(
+                f"a stored basis with unexpected fields {sorted(set(values) ^ expected)}",
+                rule="a stored basis has exactly the fields of Basis",
+                hint="it is of another version: begin a new state_dir, it is filled from the bars",
+            )
         return cls(**{**values, "styles": tuple(values["styles"])})
 
 
@@ -169,9 +178,10 @@ def mean_rank_correlations(exposure: FloatArray, others: FloatArray) -> FloatArr
     Returns
     -------
     ndarray of shape (n_others,)
-        Over every fifth session with at least three assets in both; 0 where there is none.
+        Over every fifth session; NaN where fewer than half of these have three assets in both:
+        what was hardly seen is not known.
     """
-    means = np.zeros(len(others))
+    means = np.full(len(others), np.nan)
     for number, other in enumerate(others):
         seen = []
         for row in range(0, len(exposure), CORRELATION_STEP):
@@ -179,7 +189,8 @@ def mean_rank_correlations(exposure: FloatArray, others: FloatArray) -> FloatArr
             x, y = exposure[row][there], other[row][there]
             if there.sum() > 2 and x.std() > 0 and y.std() > 0:
                 seen.append(np.corrcoef(x, y)[0, 1])
-        means[number] = np.mean(seen) if seen else 0.0
+        if 2 * len(seen) >= len(range(0, len(exposure), CORRELATION_STEP)):
+            means[number] = np.mean(seen)
     return means
 
 

@@ -10,6 +10,7 @@ alarms, and the thresholds are raised so that both together keep it::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,9 @@ RAW_FACTOR = 10.0
 #: Both thresholds over the book's, so that together they keep its budget.
 SHARED = 1 + 1 / RAW_FACTOR
 
+#: Sessions in a row without a RankIC after which a factor is not judged any more.
+SILENT = 20
+
 _ORDER = (Verdict.HEALTHY, Verdict.WARNING, Verdict.DECAYED)
 
 
@@ -38,11 +42,14 @@ class Watch:
         The tests on the monitored and on the raw RankIC.
     basis : Basis
         What the monitored RankIC is freed of.
+    silent : int
+        Sessions in a row that brought neither RankIC.
     """
 
     monitored: MonitorState
     raw: MonitorState
     basis: Basis
+    silent: int = 0
 
     @property
     def leading(self) -> MonitorState:
@@ -58,7 +65,8 @@ class Watch:
     @property
     def verdict(self) -> Verdict:
         """What is said now."""
-        if self.monitored.verdict is Verdict.SUSPENDED:
+        tests = (self.monitored, self.raw)
+        if all(test.verdict is Verdict.SUSPENDED for test in tests):
             return Verdict.SUSPENDED
         return self.standing
 
@@ -76,7 +84,7 @@ class Watch:
     def reason(self) -> str:
         """Both tests in one sentence."""
         if self.verdict is Verdict.SUSPENDED:
-            return self.monitored.reason
+            return self.raw.reason
         if self.basis.raw:
             return f"RankIC: {self.monitored.reason}"
         return f"freed of styles and peers: {self.monitored.reason}; raw: {self.raw.reason}"
@@ -87,21 +95,23 @@ class Watch:
             "monitored": self.monitored.to_json(),
             "raw": self.raw.to_json(),
             "basis": self.basis.to_json(),
+            "silent": self.silent,
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Watch:
         """Return the watch that `to_json` wrote; missing or unknown fields are a DataError."""
-        if set(values) != {"monitored", "raw", "basis"}:
+        if set(values) != {"monitored", "raw", "basis", "silent"}:
             raise DataError(
                 f"a stored watch with the fields {sorted(values)}",
-                rule="a stored watch has monitored, raw and basis",
+                rule="a stored watch has monitored, raw, basis and silent",
                 hint="it is of another version: begin a new state_dir, it is filled from the bars",
             )
         return cls(
             MonitorState.from_json(values["monitored"]),
             MonitorState.from_json(values["raw"]),
             Basis.from_json(values["basis"]),
+            values["silent"],
         )
 
 
@@ -145,12 +155,22 @@ def with_threshold(watch: Watch, threshold: float) -> Watch:
 
 
 def update(watch: Watch, monitored: float, raw: float) -> Watch:
-    """Return the watch after one more session; a NaN leaves its test where it is."""
-    return replace(
-        watch,
-        monitored=decay.update(watch.monitored, monitored),
-        raw=decay.update(watch.raw, raw),
-    )
+    """Return the watch after one more session; a NaN leaves its test where it is.
+
+    After 20 sessions in a row without either RankIC judgement is suspended: a factor that says
+    nothing is not healthy.
+    """
+    if math.isfinite(monitored) or math.isfinite(raw):
+        return replace(
+            watch,
+            monitored=decay.update(watch.monitored, monitored),
+            raw=decay.update(watch.raw, raw),
+            silent=0,
+        )
+    watch = replace(watch, silent=watch.silent + 1)
+    if watch.silent < SILENT:
+        return watch
+    return suspend(watch, f"no RankIC for {watch.silent} sessions")
 
 
 def suspend(watch: Watch, reason: str) -> Watch:

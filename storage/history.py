@@ -227,6 +227,15 @@ def book_ics(
     return {factor: _arrays(grouped[factor]) for factor in sorted(grouped, key=str) if factor}
 
 
+def last_measured(connection: Connection, market: str) -> dict[str, date]:
+    """Return the last session each factor has an IC of, defined or not, by id."""
+    newest = select(func.max(_ICS.c.session)).where(
+        _ICS.c.market == _FACTORS.c.market, _ICS.c.factor == _FACTORS.c.id
+    )
+    query = select(_FACTORS.c.id, newest.scalar_subquery()).where(_FACTORS.c.market == market)
+    return {factor: day for factor, day in connection.execute(query).all() if day is not None}
+
+
 def recent_rank_ics(
     connection: Connection, market: str, factors: Sequence[str], from_session: date
 ) -> dict[str, npt.NDArray[np.float64]]:

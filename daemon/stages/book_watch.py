@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,10 @@ from signals.book_decay import (
     with_members,
 )
 from signals.book_explanation import BookExplanation, explain_book
+from signals.decay import MonitorState
 from signals.errors import DataError
 from signals.panel import FloatArray
+from signals.watch import Watch
 from storage.history import ICSeries
 from storage.tables import BookRecord
 
@@ -66,6 +68,7 @@ def rows_needed(before: BookRecord | None, live: Sequence[Factor]) -> int:
 def watch_book(
     before: BookRecord | None,
     live: Sequence[Factor],
+    watches: Mapping[str, Watch],
     known: Mapping[str, ICSeries],
     new: Mapping[str, Measured],
     sessions_per_false_alarm: int,
@@ -78,14 +81,16 @@ def watch_book(
         As stored after the last session.
     live : sequence of Factor
         With their watches as they were before this session.
+    watches : mapping of str to Watch
+        As they are after it.
     known, new : mapping of str to ICSeries, to Measured
         RankICs stored, and those realised now.
     """
-    watched = {f.id: f.watch.raw for f in live if f.watch is not None}
+    watched = {f.id: standing(f.watch) for f in live if f.watch is not None}
     names, monitors = tuple(watched), list(watched.values())
     past = matrix(names, known, new)
+    state, same = stored(before, names)
     try:
-        state, same = stored(before, names)
         if state is None:
             if len(names) < MIN_LIVE:
                 return None
@@ -98,7 +103,13 @@ def watch_book(
         return None
     today = dict(zip(names, past[-1].tolist(), strict=True)) if len(past) else {}
     state = update_book(state, [(watched[name], today[name]) for name in names if name in today])
-    return BookWatch(state, names, explain_book(state, past, monitors))
+    after = [standing(watches[name]) if name in watches else watched[name] for name in names]
+    return BookWatch(state, names, explain_book(state, past, after))
+
+
+def standing(watch: Watch) -> MonitorState:
+    """Return the test on the raw RankIC with the standing of both: the book pools what it reads."""
+    return replace(watch.raw, standing=watch.standing, verdict=watch.standing)
 
 
 def stored(before: BookRecord | None, names: tuple[str, ...]) -> tuple[BookState | None, bool]:

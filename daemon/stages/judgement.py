@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -19,7 +19,7 @@ from daemon.challenger import Series
 from daemon.context import Context, Market
 from daemon.stages.book import Factor
 from daemon.stages.facts import NO_FACTS, Facts
-from daemon.stages.measure import Measured, joined, ranks
+from daemon.stages.measure import Measured, joined
 from daemon.stages.monitored import Beginning
 from daemon.stages.observation import Observation
 from daemon.stages.requested import Plan
@@ -68,10 +68,10 @@ def judge(
     threshold = alarm_threshold(market, factors)
     for factor in of[FactorState.LIVE]:
         judge_live(found, factor, new.get(factor.id, []), news, threshold, factor.id in asked)
-    for factor in of[FactorState.RETIRED]:
-        if factor.id in facts.recovering and factor.id not in asked:
-            fresh = new.get(factor.id, []) if news.suspended is None else []
-            watch_retired(found, factor, fresh, first=facts.recovering[factor.id])
+    if news.suspended is None:
+        for factor in of[FactorState.RETIRED]:
+            if factor.id in facts.recovering and factor.id not in asked:
+                watch_retired(found, factor, new.get(factor.id, []), news, facts)
     for factor in of[FactorState.CANDIDATE]:
         seen = joined(known.get(factor.id), new.get(factor.id, []))
         move, monitor = life.judge_candidate(seen.rank_ic, horizon, settings.monitor)
@@ -99,12 +99,10 @@ def judge_live(
     """Feed a live factor's watch; `asked`: an operator's request moves it now."""
     if factor.watch is None:
         return
-    # one session is realised at a time; more are news of a factor that was not measured
-    raw = ranks(fresh[-1:])
     followed = life.follow(
         factor.watch,
         news.monitored.get(factor.id, math.nan),
-        float(raw[0]) if len(raw) else math.nan,
+        newest(fresh),
         threshold,
         news.fault(factor.id),
     )
@@ -149,15 +147,25 @@ def apply_requests(
     return set(moved)
 
 
-def watch_retired(found: Observation, factor: Factor, fresh: Measured, *, first: bool) -> None:
+def watch_retired(
+    found: Observation, factor: Factor, fresh: Measured, news: News, facts: Facts
+) -> None:
     """Look for recovery in a retired factor's RankICs since it retired."""
     if factor.watch is None:
         return
-    watch = life.begin_recovery(factor.watch) if first else factor.watch
-    watch, move = life.judge_retired(watch, ranks(fresh).tolist())
+    watch = life.begin_recovery(factor.watch) if facts.recovering[factor.id] else factor.watch
+    watch, move = life.judge_retired(watch, news.monitored.get(factor.id, math.nan), newest(fresh))
     found.watches[factor.id] = watch
     if move is not None:
         found.moves.append((factor.id, move))
+
+
+def newest(fresh: Measured) -> float:
+    """Return the RankIC realised now: one session is realised at a time.
+
+    More are news of a factor that was not measured for a while.
+    """
+    return fresh[-1][2] if fresh else math.nan
 
 
 def judge_shadow(
@@ -170,7 +178,7 @@ def judge_shadow(
 ) -> None:
     """Judge one challenger: by itself, and against the incumbents that have decayed."""
     book, horizon = market.settings.book, market.settings.label.horizon
-    seen = joined(known.get(factor.id), new.get(factor.id, []))
+    seen = since(joined(known.get(factor.id), new.get(factor.id, [])), factor.baseline_start)
     forward = seen.sessions >= np.datetime64(factor.joined_session, "D")
     move, monitor = challenger.judge_challenger(
         seen.rank_ic[~forward], seen.rank_ic[forward], horizon, book
@@ -181,7 +189,7 @@ def judge_shadow(
             challenger.duel(
                 seen,
                 name,
-                joined(known.get(name), new.get(name, [])),
+                since(joined(known.get(name), new.get(name, [])), factor.baseline_start),
                 joined=factor.joined_session,
                 mean=move.evidence["expected_rank_ic"],
                 horizon=horizon,
@@ -199,10 +207,20 @@ def judge_shadow(
             gone = challenger.replaced(met, factor.id, found.watches[met.incumbent])
             found.moves.append((met.incumbent, gone))
     if move is not None:
+        if move.to_state == "rejected" and factor.watch is not None:  # it has been live before
+            move = replace(move, to_state="retired")
         found.moves.append((factor.id, move))
         if move.to_state == "live" and monitor is not None:
             first = factor.baseline_start or seen.sessions[0].item()
             found.beginnings.append(beginning(factor, monitor, first, seen))
+
+
+def since(seen: Series, first: date | None) -> Series:
+    """Return the RankICs from a session on, whatever else was read."""
+    if first is None:
+        return seen
+    rows = seen.sessions >= np.datetime64(first, "D")
+    return Series(seen.sessions[rows], seen.rank_ic[rows])
 
 
 def standing(factors: Sequence[Factor], moves: Sequence[tuple[str, life.Move]]) -> dict[str, str]:

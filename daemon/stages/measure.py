@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import numpy as np
@@ -82,7 +82,7 @@ def measure(
     market: Market,
     panel: Panel,
     factors: Sequence[Factor],
-    known: dict[str, history.ICSeries],
+    measured: Mapping[str, date],
     realised: int,
 ) -> dict[str, Measured]:
     """Return the ICs that each factor lacks up to row `realised`, oldest first.
@@ -92,7 +92,7 @@ def measure(
     """
     groups: dict[int, list[Factor]] = {}
     for factor in factors:
-        groups.setdefault(first_missing(factor, known, panel), []).append(factor)
+        groups.setdefault(first_missing(factor, measured, panel), []).append(factor)
     new: dict[str, Measured] = {}
     settings = market.settings
     for first, group in sorted(groups.items()):
@@ -124,10 +124,10 @@ def cross_sections(
     return pearson.tolist(), spearman.tolist(), counts.tolist()
 
 
-def first_missing(factor: Factor, known: dict[str, history.ICSeries], panel: Panel) -> int:
-    """Return the first row whose IC a factor lacks."""
-    if factor.id in known and len(known[factor.id].sessions):
-        return panel.row_of(known[factor.id].sessions[-1].item()) + 1
+def first_missing(factor: Factor, measured: Mapping[str, date], panel: Panel) -> int:
+    """Return the first row whose IC a factor lacks; `measured`: the last session of each."""
+    if factor.id in measured:
+        return panel.row_of(measured[factor.id]) + 1
     if factor.baseline_start is not None:
         return panel.row_of(factor.baseline_start)
     return 0

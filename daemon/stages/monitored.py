@@ -10,7 +10,7 @@ import numpy as np
 
 from daemon.context import Context, Market
 from daemon.stages.book import Factor, tail_with_universe
-from signals.decay import MonitorState
+from signals.decay import MIN_BASELINE, MonitorState
 from signals.monitored import Surroundings, factor_values, reach, surroundings
 from signals.operators import lookback
 from signals.panel import BoolArray, FloatArray, Panel, SessionArray
@@ -56,7 +56,7 @@ def monitored_today(
     Parameters
     ----------
     factors : sequence of Factor
-        Live ones; those without a watch are left out.
+        Those without a watch are left out.
     """
     watched = {factor.id: factor for factor in factors if factor.watch is not None}
     row = panel.n_sessions - market.settings.label.lag - 2
@@ -79,19 +79,20 @@ def begin_watches(
     panel: Panel,
     beginnings: Sequence[Beginning],
     threshold: float,
-) -> Mapping[str, Begun]:
+) -> Mapping[str, Begun | None]:
     """Return the watches of factors that go live, begun on their baselines.
 
-    Raises
-    ------
-    DataError
-        A baseline has too few monitored RankICs.
+    Returns
+    -------
+    mapping of str to Begun or None
+        None for a factor whose baseline has too few RankICs of one session to be watched by, or
+        whose RankICs do not vary.
     """
     stop = panel.n_sessions - market.settings.label.lag - 1
     groups: dict[date, list[Beginning]] = {}
     for beginning in beginnings:
         groups.setdefault(beginning.first, []).append(beginning)
-    begun: dict[str, Begun] = {}
+    begun: dict[str, Begun | None] = {}
     for first, group in sorted(groups.items()):
         row = panel.row_of(first)
         factors = [beginning.factor for beginning in group]
@@ -113,9 +114,12 @@ def begin_watch(
     sessions: SessionArray,
     hidden: BoolArray,
     threshold: float,
-) -> Begun:
+) -> Begun | None:
     """Return one factor's watch; sessions that are `hidden` count as without a RankIC."""
     basis, series = around.begin(values, hidden)
+    seen = series[np.isfinite(series)]
+    if len(seen) < MIN_BASELINE or seen.min() == seen.max():
+        return None
     watch = start_watch(series, beginning.raw, basis, threshold=threshold)
     return Begun(watch, sessions, series)
 

@@ -18,7 +18,7 @@ from miner.books import Seed
 from signals.book_decay import BookVerdict
 from signals.book_explanation import Attribution, attribution
 from signals.decay import MonitorState, Verdict
-from signals.watch import Watch
+from signals.watch import SILENT, Watch
 from storage import alerts, history, jobs, registry, requests
 from storage.history import BookRow, ICRow, MonitoredRow, ScoreICRow, StateRow
 
@@ -172,7 +172,8 @@ def write_moves(
             baseline_start=first_of_baseline(conn, market, name) if move.anew else None,
         )
         if move.to_state == "retired":  # it weighs nothing any more: nobody has to act
-            alerts.resolve(conn, market.name, f"decayed:{name}", now)
+            for kind in ("decayed", "silent"):
+                alerts.resolve(conn, market.name, f"{kind}:{name}", now)
         watch = found.watches.get(name)
         if move.to_state == "live" and watch is not None and watch.verdict is Verdict.DECAYED:
             alert_verdict(conn, context, market, session, name, watch, found.book)
@@ -198,7 +199,7 @@ def alert_verdict(
     watch: Watch,
     book: BookWatch | None,
 ) -> None:
-    """Open an alert when a factor has decayed, close it when it has recovered."""
+    """Open an alert when a factor has decayed or fallen silent, close it when it no longer is."""
     key, now, test = f"decayed:{name}", context.clock.now(), watch.leading
     if watch.verdict is Verdict.DECAYED:
         of = "monitored RankIC" if test is watch.monitored and not watch.basis.raw else "RankIC"
@@ -210,5 +211,15 @@ def alert_verdict(
             f"successor. Look: alphad explain {name}"
         )
         alerts.raise_alert(conn, market.name, key, "warning", message, now, session)
-    elif watch.verdict is Verdict.HEALTHY:
+    elif watch.verdict is not Verdict.SUSPENDED:
+        alerts.resolve(conn, market.name, key, now)
+    key = f"silent:{name}"
+    if watch.silent >= SILENT:
+        message = (
+            f"{name} is not judged: {watch.reason}. Its values are missing or all alike, or too "
+            f"few assets have a label. Look: alphad explain {name}; out of the book: alphad "
+            f"retire {name}"
+        )
+        alerts.raise_alert(conn, market.name, key, "warning", message, now, session)
+    else:
         alerts.resolve(conn, market.name, key, now)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from daemon.context import Context, Market
+from daemon.life import Move
 from daemon.stages.book import Factor, declared_factors, seed_factors, stored_panel
 from daemon.stages.book_watch import rows_needed, watch_book
 from daemon.stages.facts import NO_FACTS, Facts, load_facts, measured_factors
@@ -15,6 +16,7 @@ from daemon.stages.measure import first_needed, holes, measure, measure_score, u
 from daemon.stages.monitored import begin_watches, monitored_today
 from daemon.stages.observation import Observation, write
 from daemon.stages.stage import Result, fingerprint, perform
+from signals.decay import MIN_BASELINE
 from signals.errors import IntegrityError
 from signals.panel import Panel
 from storage import history, ledger, registry
@@ -98,7 +100,8 @@ def observe(
             panel.sessions[max(realised - rows_needed(before, live), 0)].item(),
         )
         known = history.book_ics(conn, market.name, from_session=since)
-    new = measure(context, market, panel, factors, known, realised)
+        measured = history.last_measured(conn, market.name)
+    new = measure(context, market, panel, factors, measured, realised)
     hollow = holes(new, known) if suspended is None else {}
     new = {
         name: [*rows[:-1], undefined(rows[-1])] if suspended or name in hollow else rows
@@ -115,13 +118,14 @@ def observe(
         found.damaged = str(error)
     news = News(suspended=suspended, holes=hollow)
     if suspended is None:
-        news = monitor(context, market, panel, live, found, news)
+        watched = [f for f in factors if f.state is FactorState.LIVE or f.id in facts.recovering]
+        news = monitor(context, market, panel, watched, found, news)
     judge(market, found, factors, known, new, news, facts)
     begin(context, market, panel, factors, found)
     if suspended is None:
         budget = settings.monitor.sessions_per_book_alarm
-        found.book = watch_book(before, live, known, new, budget)
-    found.job = wanted_job(context, market, session, panel, factors, found)
+        found.book = watch_book(before, live, found.watches, known, new, budget)
+        found.job = wanted_job(context, market, session, panel, factors, found)
     return found
 
 
@@ -129,12 +133,12 @@ def monitor(
     context: Context,
     market: Market,
     panel: Panel,
-    live: Sequence[Factor],
+    watched: Sequence[Factor],
     found: Observation,
     news: News,
 ) -> News:
-    """Measure the monitored RankICs of live factors that became known with the panel's end."""
-    realised = monitored_today(context, market, panel, live)
+    """Measure the monitored RankICs that became known with the panel's end."""
+    realised = monitored_today(context, market, panel, watched)
     if realised is None:
         return news
     day, values = realised
@@ -156,6 +160,9 @@ def begin(
     last = panel.sessions[-1].item()
     begun = begin_watches(context, market, panel, found.beginnings, threshold)
     for name, beginning in begun.items():
+        if beginning is None:
+            refuse(found, name)
+            continue
         found.watches[name] = beginning.watch
         found.monitored += [
             MonitoredRow(market.name, name, day, last, value)
@@ -163,3 +170,14 @@ def begin(
                 beginning.sessions.tolist(), beginning.rank_ics.tolist(), strict=True
             )
         ]
+
+
+def refuse(found: Observation, name: str) -> None:
+    """Reject a factor that cannot be watched; an incumbent it was to replace stays."""
+    rule = f"fewer than {MIN_BASELINE} RankICs of one session in its baseline, or they do not vary"
+    found.moves = [
+        (moved, move)
+        for moved, move in found.moves
+        if moved != name and move.evidence.get("replaced_by") != name
+    ]
+    found.moves.append((name, Move("rejected", rule, {})))

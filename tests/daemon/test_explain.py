@@ -21,7 +21,7 @@ from daemon.settings import load_settings
 from daemon.wording import facts_of, headline, since
 from signals.decay import start_monitor
 from signals.residual import Basis
-from signals.watch import start_watch
+from signals.watch import SHARED, start_watch
 from signals.watch import update as update_watch
 from storage.history import ICSeries as Series
 from storage.history import MonitoredSeries as Freed
@@ -160,16 +160,16 @@ def test_headline_before_a_factor_is_live(dead: FactorStory, state: str, said: s
 
 
 def watched(basis: Basis, monitored_mean: float) -> tuple[MonitorRecord, Series, Freed]:
-    """Return a stored watch, 100 sessions old, whose plain RankIC has held."""
+    """Return a stored watch, 100 sessions old, whose raw RankIC has held."""
     rng = np.random.default_rng(3)
     sessions = np.arange(np.datetime64("2023-01-01"), np.datetime64("2023-01-01") + 160)
-    plain = rng.normal(0.05, 0.1, 160)
+    raw = np.r_[rng.normal(0.05, 0.1, 60), rng.normal(0.09, 0.1, 100)]
     monitored = np.r_[rng.normal(0.05, 0.05, 60), rng.normal(monitored_mean, 0.05, 100)]
-    watch = start_watch(monitored[:60], start_monitor(plain[:60]), basis, threshold=63.0)
-    for one, other in zip(monitored[60:].tolist(), plain[60:].tolist(), strict=True):
+    watch = start_watch(monitored[:60], start_monitor(raw[:60]), basis, threshold=63.0)
+    for one, other in zip(monitored[60:].tolist(), raw[60:].tolist(), strict=True):
         watch = update_watch(watch, one, other)
     record = MonitorRecord.model_construct(state=watch.to_json(), session=sessions[-1].item())
-    return record, Series(sessions, plain, plain, np.full(160, 40)), Freed(sessions, monitored)
+    return record, Series(sessions, raw, raw, np.full(160, 40)), Freed(sessions, monitored)
 
 
 def test_two_tests_stand_side_by_side(dead_home: Home) -> None:
@@ -192,6 +192,7 @@ def test_a_factor_monitored_as_it_is_has_one_test(dead_home: Home) -> None:
     market = only(opened(dead_home.config), None)
     raw, monitored, reading = told(market, *watched(Basis(), -0.03))
     assert monitored is None
+    assert raw.explanation.threshold == pytest.approx(SHARED * 63.0)  # of the verdict's own test
     assert leading_of([raw]) is raw
     assert reading is not None
     assert "no clearer" in reading

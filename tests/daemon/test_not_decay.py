@@ -18,7 +18,7 @@ from daemon.stages.ingest import data_fault
 from daemon.stages.measure import holes
 from signals.decay import Verdict
 from signals.watch import Watch
-from storage import alerts, history
+from storage import alerts, history, registry
 from storage.history import ICSeries
 from tests.daemon.small import DYING, FIRST, MARKET, SESSIONS, TroubledFeed, living, names
 from tests.daemon.test_judgement import STORM
@@ -129,7 +129,7 @@ def test_a_hole_in_what_one_factor_reads_is_its_own() -> None:
 
 
 def test_a_book_that_dies_together_is_told_as_that(tmp_path: Path) -> None:
-    """An alert says that all weaken; the verdicts of the factors say that it is with the book."""
+    """An alert says that all weaken, and how many of them have decayed by themselves."""
     with living(tmp_path, TroubledFeed(DYING), book={"cooldown_sessions": 60}) as alive:
         (tmp_path / "book.toml").write_text(STORM)
         live_on(alive, FIRST + 38)
@@ -137,14 +137,14 @@ def test_a_book_that_dies_together_is_told_as_that(tmp_path: Path) -> None:
             raised = [a for a in alerts.alerts(conn, MARKET) if a.key == "book-weakening"]
             curve = history.book_curve(conn, MARKET)
             last = history.last_book_state(conn, MARKET)
-            verdicts = history.verdict_events(conn, MARKET)
+            seeds = [f.id for f in registry.factors(conn, MARKET, ["live"])]
+        ends = [monitor(alive, name, FIRST + 38) for name in seeds]
     assert len(raised) == 1
     assert "All together" in raised[0].message
     assert "weakening" in curve.verdicts
     assert last is not None
     assert last.verdict == "weakening"
-    whose = {(e.evidence or {})["whose"] for e in verdicts if e.to_verdict == "decayed"}
-    assert whose <= {"own", "with the book"}
+    assert last.state["told"]["decayed"] == sum(m.standing is Verdict.DECAYED for m in ends)
 
 
 def test_a_steady_book_raises_no_alarm(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from signals.decay import Verdict, start_monitor
 from signals.errors import DataError
 from signals.panel import FloatArray
 from signals.residual import Basis
-from signals.watch import Watch, start_watch, strain, suspend, update, with_threshold
+from signals.watch import SILENT, Watch, start_watch, strain, suspend, update, with_threshold
 
 NAN = float("nan")
 
@@ -85,3 +85,15 @@ def test_a_state_of_another_version_is_refused() -> None:
     """What is no watch is an error that says what to do."""
     with pytest.raises(DataError, match="state_dir"):
         Watch.from_json({"verdict": "healthy"})
+
+
+def test_a_factor_without_rank_ics_is_not_called_healthy() -> None:
+    """Twenty sessions of silence suspend judgement; the first RankIC ends that."""
+    watch = started()
+    for _ in range(SILENT - 1):
+        watch = update(watch, NAN, NAN)
+    assert watch.verdict is Verdict.HEALTHY
+    watch = update(watch, NAN, NAN)
+    assert (watch.verdict, watch.reason) == (Verdict.SUSPENDED, "no RankIC for 20 sessions")
+    watch = update(watch, NAN, 0.04)
+    assert (watch.verdict, watch.silent) == (Verdict.HEALTHY, 0)
