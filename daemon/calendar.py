@@ -107,6 +107,11 @@ class MarketCalendar:
             )
         return book.closes[session]
 
+    def open(self, session: date) -> datetime:
+        """Return the open of `session` in UTC; DataError when it is none."""
+        self.close(session)
+        return self._book(session).opens[session]
+
     def finality(self, session: date, minutes: int) -> datetime:
         """Return when bars of `session` count as final: its close and `minutes` more, in UTC."""
         return self.close(session) + timedelta(minutes=minutes)
@@ -167,6 +172,7 @@ class _Sessions:
     days: npt.NDArray[np.datetime64]
     close_times: npt.NDArray[np.datetime64]
     closes: Mapping[date, datetime]
+    opens: Mapping[date, datetime]
     provisional: frozenset[date]
     first: date
     horizon: date
@@ -177,6 +183,7 @@ def _build(name: str, overlay: Overlay, until: date) -> _Sessions:
     base, first, end = _exchange_calendar(name, until)
     zone = ZoneInfo(str(base.tz))
     usual: time = base.close_times[-1][1]
+    usual_open: time = base.open_times[-1][1]
     offset = timedelta(days=base.close_offset)
 
     def closing(day: date, local: time) -> datetime:
@@ -201,12 +208,22 @@ def _build(name: str, overlay: Overlay, until: date) -> _Sessions:
         if day in closes:
             closes[day] = closing(day, local)
     ordered = dict(sorted(closes.items()))
+    first_nanos = base.opens_nanos.astype("datetime64[ns]").astype("datetime64[s]").tolist()
+    opens = {
+        day: time_.replace(tzinfo=UTC)
+        for day, time_ in zip(days.tolist(), first_nanos, strict=True)
+    }
+    shift = timedelta(days=base.open_offset)
+    for day in ordered:
+        if day not in opens:
+            opens[day] = datetime.combine(day + shift, usual_open, zone).astimezone(UTC)
     return _Sessions(
         days=np.array(list(ordered), dtype="datetime64[D]"),
         close_times=np.array(
             [close.replace(tzinfo=None) for close in ordered.values()], dtype="datetime64[s]"
         ),
         closes=ordered,
+        opens=opens,
         provisional=frozenset(
             day for day in presumed if day > horizon and day in closes and day not in stated
         ),

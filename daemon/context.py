@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -16,9 +17,13 @@ import signals
 import storage
 from daemon.calendar import MarketCalendar, load_overlay
 from daemon.clock import Clock
+from daemon.constituents import INDICES
 from daemon.feeds.open import open_feed
 from daemon.feeds.protocol import Feed
+from daemon.index_lists import IndexLists
+from daemon.previous_closes import PreviousCloseReader
 from daemon.settings import MarketSettings, Settings, config_hash
+from storage import membership
 from storage.bars import BarStore
 from storage.database import Database
 from storage.lock import StateLock
@@ -33,6 +38,8 @@ class Market:
     settings: MarketSettings
     calendar: MarketCalendar
     feed: Feed
+    #: Where lists of its index's members come from; None for a file of yours, or none.
+    lists: IndexLists | None = None
 
     @cached_property
     def config_sha256(self) -> str:
@@ -51,6 +58,8 @@ class Context:
     publisher: Publisher
     markets: Mapping[str, Market]
     code: Mapping[str, str]
+    #: When each market last showed that it gets on; a long fetch does so with every answer.
+    ticked: dict[str, datetime] = field(default_factory=dict)
 
 
 @contextmanager
@@ -80,22 +89,88 @@ def build_context(settings: Settings, clock: Clock) -> Context:
         if settings.database_url
         else Database.file(settings.state_dir / "alphad.db")
     )
+    bars = BarStore(settings.state_dir, database)
+    ticked: dict[str, datetime] = {}
     return Context(
         settings=settings,
         clock=clock,
         database=database,
-        bars=BarStore(settings.state_dir, database),
+        bars=bars,
         publisher=Publisher(settings.publish_dir, database),
-        markets={name: build_market(name, of, settings) for name, of in settings.markets.items()},
+        markets={
+            name: build_market(name, settings, clock, bars, on_answer=_pulse(name, clock, ticked))
+            for name in settings.markets
+        },
         code=code_version(),
+        ticked=ticked,
     )
 
 
-def build_market(name: str, settings: MarketSettings, whole: Settings) -> Market:
-    """Return one market with its calendar and feed; no bars are read yet."""
-    overlay = load_overlay(settings.calendar, whole.calendar_overlay)
-    calendar = MarketCalendar(settings.calendar, overlay)
-    return Market(name, settings, calendar, open_feed(settings.feed, calendar))
+def build_market(
+    name: str,
+    whole: Settings,
+    clock: Clock,
+    bars: BarStore,
+    *,
+    environment: Mapping[str, str] | None = None,
+    on_answer: Callable[[int, int, str], None] | None = None,
+) -> Market:
+    """Return one market with its calendar and feed; no bars are read yet.
+
+    Parameters
+    ----------
+    bars : BarStore
+        Tells a feed what is stored already.
+    environment : mapping of str to str, optional
+        Given to the processes that ask providers, beside this one's own.
+    on_answer : callable, optional
+        Told of each answer of a provider.
+    """
+    settings = whole.markets[name]
+    load_overlay(settings.calendar, whole.calendar_overlay)  # a broken file stops the start
+    calendar = MarketCalendar(settings.calendar, whole.calendar_overlay, clock)
+    folder = whole.state_dir / "providers" / name
+    feed = open_feed(
+        settings.feed,
+        calendar,
+        clock=clock,
+        finality_minutes=settings.ingest.finality_minutes,
+        universe=_members(bars, name),
+        previous_close=PreviousCloseReader(bars, name, calendar, clock),
+        folder=folder,
+        environment=environment,
+        on_answer=on_answer,
+    )
+    lists = None
+    if settings.universe.index != "none":
+        lists = IndexLists(
+            INDICES[settings.universe.index],
+            overrides_path=settings.universe.overrides,
+            request_seconds=settings.feed.request_seconds,
+            folder=folder,
+            environment=dict(environment or {}),
+        )
+    return Market(name, settings, calendar, feed, lists)
+
+
+def _members(bars: BarStore, name: str) -> Callable[[Sequence[date]], Sequence[str]]:
+    """Return what tells who belongs on any of some sessions."""
+
+    def universe(sessions: Sequence[date]) -> Sequence[str]:
+        with bars.database.read() as conn:
+            known = membership.load(conn, name)
+        return known.anyone(min(sessions), max(sessions))
+
+    return universe
+
+
+def _pulse(name: str, clock: Clock, ticked: dict[str, datetime]) -> Callable[[int, int, str], None]:
+    """Return what notes that a market gets on."""
+
+    def on_answer(_done: int, _of: int, _outcome: str) -> None:
+        ticked[name] = clock.now()
+
+    return on_answer
 
 
 @cache

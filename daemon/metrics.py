@@ -95,7 +95,7 @@ def fill(context: Context, market: Market, families: dict[str, GaugeMetricFamily
     with context.database.read() as conn:
         last = ledger.last_session(conn, name, "publish")
         runs = {
-            stage: ledger.latest(conn, name, last, stage) if last else None
+            stage: ledger.latest_succeeded(conn, name, last, stage) if last else None
             for stage in ("ingest", "publish")
         }
         factors = registry.factors(conn, name)

@@ -12,8 +12,11 @@ from datetime import date
 from typing import Protocol
 
 from daemon.alerts import raise_alert, resolve_alert
+from daemon.confirmation import settle, waits_until
 from daemon.context import Context, Market
+from daemon.feeds.protocol import LiveFeed
 from daemon.stages import ingest, observe, publish
+from daemon.watch import LATE_AFTER, watch_calendar
 from signals.errors import AlphadError
 from storage import ledger
 from storage.tables import RunStatus
@@ -70,6 +73,10 @@ class Reconciler:
             From the stage that failed; the ledger holds it, and the next step tries again.
         """
         session = self.due(market)
+        if self.held_back(market, session):
+            return False
+        if isinstance(market.feed, LiveFeed) and settle(self.context, market, session):
+            return True
         if session is None:
             self.reminer.tend(market)
             return False
@@ -84,15 +91,39 @@ class Reconciler:
         self.reminer.tend(market)
         return True
 
+    def held_back(self, market: Market, session: date | None) -> bool:
+        """Say whether a live feed that has just failed is to be left alone for a while."""
+        if session is None or not isinstance(market.feed, LiveFeed):
+            return False
+        with self.context.database.read() as conn:
+            run = ledger.latest(conn, market.name, session, "ingest")
+        until = waits_until(run)
+        return until is not None and self.context.clock.now() < until
+
     def tick(self, market: Market, go_on: Callable[[], bool] = lambda: True) -> None:
         """Bring a market up to date; a failure is alerted and left for the next tick."""
         try:
+            watch_calendar(self.context, market)
             self.reminer.tend(market)  # also while a stage fails with every tick
             while go_on() and self.step(market, go_on):
                 pass
             self.context.publisher.point(market.name)
         except AlphadError as error:
             raise_alert(self.context, market.name, "stage-failed", "error", str(error))
+            self.tell_late(market, error)
         else:
-            for key in ("stage-failed", "unexpected"):
+            if self.held_back(market, self.due(market)):
+                return  # what failed has not been tried again
+            for key in ("stage-failed", "unexpected", "feed-late"):
                 resolve_alert(self.context, market.name, key)
+
+    def tell_late(self, market: Market, error: AlphadError) -> None:
+        """Say so when a live feed has left a session without bars for hours."""
+        session = self.due(market) if isinstance(market.feed, LiveFeed) else None
+        if session is None:
+            return
+        minutes = market.settings.ingest.finality_minutes
+        late = self.context.clock.now() - market.calendar.finality(session, minutes)
+        if late >= LATE_AFTER:
+            message = f"{market.name} {session} lacks its bars since {late}: {error.fact}"
+            raise_alert(self.context, market.name, "feed-late", "error", message)

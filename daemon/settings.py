@@ -49,6 +49,8 @@ class Group(BaseModel):
 
 #: The settings that mean something to each kind of feed.
 _LIVE_FIELDS = frozenset({"start", *HOW_TO_ASK})
+#: Kinds of feeds that ask a provider on the network.
+LIVE_KINDS = ("yahoo", "akshare")
 _FEED_FIELDS = {
     "parquet": frozenset({"path"}),
     "simulated": frozenset({"seed", "assets", "start"}),
@@ -109,6 +111,23 @@ class FeedSettings(Group):
         for name in sorted(self.model_fields_set - {"kind"} - _FEED_FIELDS[self.kind]):
             if getattr(self, name) is not None:
                 raise ValueError(f"{name} has no meaning for kind `{self.kind}`; remove it")
+        return self
+
+
+class UniverseSettings(Group):
+    """Whose members take part, where the list is fetched and not a file of yours."""
+
+    index: Literal["sp500", "csi500", "none"] = Field(
+        default="none", description="index whose members are fetched (S&P 500, CSI 500), or none"
+    )
+    overrides: Path | None = Field(
+        default=None, description="TOML of assets added to the fetched members or taken out"
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.index == "none" and self.overrides is not None:
+            raise ValueError("overrides has no meaning without index; remove it")
         return self
 
 
@@ -247,6 +266,7 @@ class MarketSettings(Group):
         default=None,
         description="CSV or Parquet of constituent spells; without it every asset takes part",
     )
+    universe: UniverseSettings = Field(default_factory=UniverseSettings)
     seed_book: str = Field(
         default="us",
         min_length=1,
@@ -268,6 +288,16 @@ class MarketSettings(Group):
             )
         if self.feed.kind == "simulated" and self.membership is not None:
             raise ValueError("membership has no meaning for a simulated feed; remove it")
+        if self.universe.index == "none":
+            if self.feed.kind in LIVE_KINDS and self.membership is None:
+                raise ValueError(
+                    f"nobody knows which assets to ask {self.feed.kind} for; "
+                    "set universe.index, or membership to a file"
+                )
+        elif self.membership is not None or self.feed.kind not in LIVE_KINDS:
+            raise ValueError(
+                "universe.index is for a live feed without a file `membership`; keep one of them"
+            )
         return self
 
 
@@ -447,6 +477,10 @@ def _relevant(market: MarketSettings) -> dict[str, Any]:
             "mining": {"deadline_seconds"},
         },
     )
+    if market.universe == UniverseSettings():
+        del stated["universe"]  # as if the group were not there
+    else:
+        del stated["universe"]["overrides"]  # a path; what it does is seen in the membership
     book = Path(market.seed_book)
     if book.is_file():  # what it says counts, not where it lies
         stated["seed_book"] = hashlib.sha256(book.read_bytes()).hexdigest()

@@ -114,8 +114,8 @@ def run(settings: Settings) -> int:
         write_atomic(path, settings_toml(settings).encode())
         path.chmod(0o600)  # database_url may hold a password
         reminer = ChildReminer(context, path)
-        started = {name: clock.now() for name in settings.markets}
-        daemon = Daemon(context, Reconciler(context, reminer), stopping, started)
+        context.ticked.update({name: clock.now() for name in settings.markets})
+        daemon = Daemon(context, Reconciler(context, reminer), stopping, context.ticked)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopping.set())
         web = WebServer(build_app(build_registry(context), lambda: assess(context)), settings.web)

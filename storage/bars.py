@@ -6,7 +6,7 @@ wins in the order in which the vintages became known.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from io import BytesIO
 from pathlib import Path
@@ -186,6 +186,58 @@ class BarStore:
             )
         return in_schema(pq.ParquetFile(BytesIO(data)).read(use_threads=False))
 
+    def bars(
+        self,
+        market: str,
+        *,
+        as_of: datetime,
+        first: date,
+        last: date,
+        assets: Collection[str] | None = None,
+    ) -> Any:
+        """Return the bars as traded of some sessions as they were known at a time.
+
+        Parameters
+        ----------
+        as_of : datetime
+            As in `panel`; of a bar that was told more than once the last told counts.
+        first, last : date
+            Both included.
+        assets : collection of str, optional
+            All when not given.
+
+        Returns
+        -------
+        pyarrow.Table
+            In `BAR_SCHEMA`, sorted by session and asset; empty when nothing was known.
+        """
+        query = select(_VINTAGES).where(
+            _VINTAGES.c.market == market,
+            _VINTAGES.c.last_session >= first,
+            not_(_hides(as_of, last)),
+        )
+        with self.database.read() as connection:
+            known = [record(Vintage, row) for row in connection.execute(query).mappings().all()]
+        low, high = pa.scalar(first, pa.date32()), pa.scalar(last, pa.date32())
+        named = None if assets is None else pa.array(sorted(assets), pa.string())
+        parts = []
+        for _, bars in self._tables(known):
+            days = bars["session"]
+            wanted = pc.and_(pc.greater_equal(days, low), pc.less_equal(days, high))
+            if named is not None:
+                wanted = pc.and_(wanted, pc.is_in(bars["asset"], value_set=named))
+            parts.append(bars.filter(wanted))
+        return last_told(parts)
+
+    def assets(self, market: str, *, as_of: datetime, last_session: date) -> tuple[str, ...]:
+        """Return every asset of which a bar was known, none where no bar was."""
+        if self._cached(market) is None:
+            return ()
+        try:
+            return self.panel(market, as_of=as_of, last_session=last_session).assets
+        except BarsError:
+            return ()
+
     def panel(self, market: str, *, as_of: datetime, last_session: date) -> Panel:
         """Return the panel of a market as it was known at a time.
 
@@ -348,6 +400,20 @@ def in_schema(table: Any) -> Any:
         else:
             columns.append(pa.repeat(pa.scalar(default, field.type), table.num_rows))
     return pa.table(columns, schema=BAR_SCHEMA)
+
+
+def last_told(parts: list[Any]) -> Any:
+    """Return rows of several tables as one, of each key the one in the last table."""
+    if not parts:
+        return BAR_SCHEMA.empty_table()
+    whole = pa.concat_tables(parts).combine_chunks()
+    asset = np.asarray(whole["asset"].combine_chunks().dictionary_encode().indices)
+    days = whole["session"].cast(pa.int32()).to_numpy().astype(np.int64)
+    keys = (days << 32) | asset.astype(np.int64)
+    _, last = np.unique(keys[::-1], return_index=True)
+    if len(last) < len(keys):
+        whole = whole.take(pa.array(len(keys) - 1 - last))
+    return whole.sort_by([("session", "ascending"), ("asset", "ascending")]).combine_chunks()
 
 
 def _hides(as_of: datetime, last_session: date) -> ColumnElement[bool]:

@@ -164,6 +164,34 @@ def latest(connection: Connection, market: str, session: date, stage: str) -> St
     return None if row is None else record(StageRun, row)
 
 
+def latest_succeeded(
+    connection: Connection, market: str, session: date, stage: str
+) -> StageRun | None:
+    """Return the succeeded run with the highest revision of a session, None without one."""
+    query = (
+        select(_RUNS)
+        .where(
+            _RUNS.c.market == market,
+            _RUNS.c.stage == stage,
+            _RUNS.c.session == session,
+            _RUNS.c.status == RunStatus.SUCCEEDED,
+        )
+        .order_by(_RUNS.c.revision.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).mappings().first()
+    return None if row is None else record(StageRun, row)
+
+
+def last_results(connection: Connection, market: str, stage: str, n: int) -> list[StageRun]:
+    """Return the newest succeeded run of each of the last `n` sessions, newest session first."""
+    days = _succeeded(_RUNS.c.session, market, stage).distinct()
+    days = days.order_by(_RUNS.c.session.desc()).limit(n)
+    sessions = connection.execute(days).scalars().all()
+    found = (latest_succeeded(connection, market, session, stage) for session in sessions)
+    return [run for run in found if run is not None]
+
+
 def succeeded(
     connection: Connection, market: str, stage: str, since: date | None = None
 ) -> set[date]:

@@ -143,6 +143,12 @@ def load(connection: Connection, market: str, as_of: datetime | None = None) -> 
     return Membership([Spell(*row) for row in connection.execute(query)])
 
 
+def first_known(connection: Connection, market: str) -> datetime | None:
+    """Return when a membership of a market became known first, None when none did."""
+    query = select(func.min(_CONSTITUENTS.c.known_at)).where(_CONSTITUENTS.c.market == market)
+    return connection.execute(query).scalar()
+
+
 def universe(
     connection: Connection, market: str, sessions: SessionArray, assets: Sequence[str]
 ) -> BoolArray:
@@ -203,6 +209,15 @@ class Membership:
         if not self.spells:
             return None
         return len(self.members(session))
+
+    def anyone(self, first: date, last: date) -> tuple[str, ...]:
+        """Return who belonged on any day from `first` to `last`, in order of name."""
+        found = {
+            spell.asset
+            for spell in self.spells
+            if spell.start <= last and (spell.end is None or first <= spell.end)
+        }
+        return tuple(sorted(found))
 
     def members(self, session: date) -> tuple[str, ...]:
         """Return who belonged on a session, in order of name."""

@@ -363,6 +363,55 @@ class Constituent(Base, table=True):
     source: str
 
 
+class DataVerdict(Base, table=True):
+    """What the gate said of fetched bars; `session` is the one that was being ingested."""
+
+    __tablename__ = "data_verdicts"
+    __table_args__ = (Index("ix_data_verdicts_session", "market", "session"),)
+
+    number: int | None = Field(default=None, primary_key=True)
+    market: str
+    session: date
+    at: datetime
+    outcome: str
+    asset: str
+    first_session: date
+    last_session: date
+    n_rows: int
+    rule: str = Field(sa_type=Text)
+    fact: str = Field(sa_type=Text)
+    payload: str
+
+
+class FetchMark(Base, table=True):
+    """How far back and up to when one asset's history has been fetched."""
+
+    __tablename__ = "fetch_marks"
+
+    market: str = Field(primary_key=True)
+    asset: str = Field(primary_key=True)
+    first_session: date
+    last_session: date
+    outcome: str
+    payload: str
+    at: datetime
+
+
+class HeldChange(Base, table=True):
+    """A change of an index's members that waits for an operator, or was confirmed by one."""
+
+    __tablename__ = "held_changes"
+
+    market: str = Field(primary_key=True)
+    digest: str = Field(primary_key=True)
+    session: date
+    joined: list[str] = Field(sa_type=JSON)
+    left: list[str] = Field(sa_type=JSON)
+    held_at: datetime
+    confirmed_at: datetime | None = None
+    applied_at: datetime | None = None
+
+
 class Alert(Base, table=True):
     """One alert; open until `resolved_at`."""
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 #: Outcomes of a query that are the provider's fault or the network's, not the asset's.
 FAILURES = ("limited", "failed", "timeout")
@@ -145,6 +145,15 @@ class Parsed:
     missing: Mapping[str, str]
     sources: Mapping[str, str]
     warnings: tuple[str, ...]
+
+
+@runtime_checkable
+class LiveFeed(Feed, Protocol):
+    """A feed that asks a provider and can tell more than the bars; see `Feed` for the rest."""
+
+    def fetch_parsed(self, request: Request) -> Parsed:
+        """Return the bars there are, and what is missing or doubtful."""
+        ...
 
 
 class Provider(Protocol):

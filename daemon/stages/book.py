@@ -120,6 +120,8 @@ def check_inputs(market: Market) -> None:
     declared_factors(market)
     if market.settings.membership is not None:
         membership.read_membership(market.settings.membership)
+    if market.lists is not None:
+        market.lists.overrides()
 
 
 def seed_factors(declared: Iterable[Seed]) -> list[Factor]:
@@ -154,7 +156,7 @@ def tail_with_universe(
     An asset takes part where it is a member on the session and has a bar in it.
     """
     tail = panel.rows(start, stop)
-    if market.settings.membership is None:
+    if market.settings.membership is None and market.lists is None:
         return tail
     with context.database.read() as conn:
         members = membership.universe(conn, market.name, tail.sessions, tail.assets)

@@ -1,4 +1,7 @@
-"""Ingest: fetch a session's bars, put them through the gate, keep them as a vintage."""
+"""Ingest: fetch a session's bars, put them through the gate, keep them as a vintage.
+
+Here from files and simulated feeds; what a live feed needs beside that is in `daemon.stages.live`.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ import numpy as np
 from sqlalchemy import Connection
 
 from daemon.context import Context, Market
-from daemon.feeds.protocol import Request
+from daemon.feeds.protocol import LiveFeed, Request
 from daemon.market_wide import MAX_REPEATED, MIN_TRADED, repeated_share, traded_share
 from daemon.settings import IngestSettings
+from daemon.stages import live
 from daemon.stages.stage import Result, fingerprint, perform
 from daemon.validation import Checked, check_bars
 from signals.panel import Panel
@@ -32,6 +36,9 @@ NAMED_ROWS = 20
 
 def run(context: Context, market: Market, session: date) -> None:
     """Ingest one session; the first one of a market brings its history along."""
+    if isinstance(market.feed, LiveFeed):
+        live.run(context, market, session)
+        return
     inputs = fingerprint(market.feed.name, session, market.config_sha256)
     perform(context, market, session, "ingest", inputs, lambda: compute(context, market, session))
 
@@ -142,7 +149,7 @@ def changed_members(
         detail["membership_sha256"] = sha256_of(path)
     with context.database.read() as conn:
         last = ledger.last_session(conn, market.name, "ingest")
-        run = ledger.latest(conn, market.name, last, "ingest") if last is not None else None
+        run = ledger.latest_succeeded(conn, market.name, last, "ingest") if last else None
     known = (run.detail or {}).get("membership_sha256") if run is not None else None
     return None if known == detail["membership_sha256"] else membership.read_membership(path)
 

@@ -33,9 +33,7 @@ def run(context: Context, market: Market, session: date) -> None:
         declared = bool(factors) or bool(registry.factors(conn, market.name))
         newest = last_vintage(conn, market.name)
         label = market.settings.label
-        ingested = ledger.history(
-            conn, market.name, stage="ingest", limit=label.lag + label.horizon + 1
-        )
+        ingested = ledger.last_results(conn, market.name, "ingest", label.lag + label.horizon + 1)
     faults = (data_fault(run.detail or {}, market.settings.ingest) for run in ingested)
     # an IC is realised with the bars of all sessions from its factor's to its label's end
     suspended = next((fault for fault in faults if fault is not None), None)

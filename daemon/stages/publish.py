@@ -12,6 +12,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from daemon.context import Context, Market
+from daemon.stages import live
 from daemon.stages.book import Factor, load_factors, stored_panel, tail_with_universe
 from daemon.stages.ingest import data_fault
 from daemon.stages.stage import fail, fingerprint
@@ -36,6 +37,10 @@ DATA_FACTS = (
     "source", "vintage", "reconstructed", "coverage", "repeated", "traded", "restated",
     "quarantined", "bars",
 )  # fmt: skip
+#: And what it repeats of a live feed's beside that.
+LIVE_FACTS = (
+    "provider", "confirmed", "fetches", "restated_bars", "survivorship", "provisional_session",
+)  # fmt: skip
 #: How long after the next session's signals are due the old ones may still be traded on.
 VALIDITY_GRACE = timedelta(hours=6)
 
@@ -49,21 +54,30 @@ class Book:
     reasons: list[str]
 
 
-def run(context: Context, market: Market, session: date) -> None:
-    """Publish one session, or finish the publication a crash interrupted."""
+def run(context: Context, market: Market, session: date, cause: str = "first") -> None:
+    """Publish one session, or finish the publication a crash interrupted.
+
+    Parameters
+    ----------
+    cause : str
+        Why there is a revision, where the session has been published before.
+    """
     with context.database.read() as conn:
         everyone = load_factors(conn, market, (FactorState.LIVE, FactorState.CANDIDATE))
         newest = last_vintage(conn, market.name)
-        ingested = ledger.latest(conn, market.name, session, "ingest")
+        ingested = ledger.latest_succeeded(conn, market.name, session, "ingest")
+    facts = dict(ingested.detail or {}) if ingested is not None else {}
     book = choose_book(everyone, market)
     inputs = fingerprint(
         newest.chain if newest else None,
         market.config_sha256,
         [(f.id, str(f.expression), f.state, f.verdict) for f in book.factors],
+        # a confirmation may bring no bar, and is another input all the same
+        *([facts["confirmed"], facts["fetches"]] if "confirmed" in facts else []),
     )
     now = context.clock.now()
     with context.database.transaction() as conn:
-        run_ = ledger.begin(conn, market.name, session, "publish", inputs, now)
+        run_ = ledger.begin(conn, market.name, session, "publish", inputs, now, cause)
         reservation = context.publisher.reserve(conn, market.name, session, run_.revision, now)
         before = previous(conn, market.name)
 
@@ -71,7 +85,6 @@ def run(context: Context, market: Market, session: date) -> None:
         succeed(conn, context, run_, published)
 
     try:
-        facts = dict(ingested.detail or {}) if ingested is not None else {}
         if context.publisher.adopt(reservation, now, mark) is not None:
             context.publisher.point(market.name)
             return
@@ -131,6 +144,7 @@ def compose(
         reasons.append("no factor's mean RankIC is above zero: weights follow the verdicts only")
     if book.factors and not np.isfinite(blended.score).any():
         reasons.append("no asset has a score")
+    pending = live.unconfirmed(facts)
     due = market.calendar.finality(
         market.calendar.next_session(session), settings.ingest.finality_minutes
     )
@@ -145,8 +159,8 @@ def compose(
         as_of=now,
         valid_until=valid_until,
         generated_at=now,
-        status=Status.DEGRADED if reasons else Status.FINAL,
-        reasons=tuple(reasons),
+        status=status_of(pending, reasons),
+        reasons=tuple([pending, *reasons] if pending is not None else reasons),
         instruments=tail.assets,
         score=blended.score,
         exposures={f.id: row for f, row in zip(book.factors, exposed, strict=True)},
@@ -170,10 +184,18 @@ def compose(
             "sha256": hashlib.sha256("\n".join(sorted(members)).encode()).hexdigest(),
             "membership_sha256": facts.get("membership_sha256"),
         },
-        data={key: facts.get(key) for key in DATA_FACTS},
+        data={key: facts.get(key) for key in DATA_FACTS}
+        | {key: facts[key] for key in LIVE_FACTS if key in facts},
         code={**context.code, "config_sha256": market.config_sha256},
         previous=before,
     )
+
+
+def status_of(pending: str | None, reasons: Sequence[str]) -> Status:
+    """Return the status of a publication; nothing that is not confirmed is anything else."""
+    if pending is not None:
+        return Status.PROVISIONAL
+    return Status.DEGRADED if reasons else Status.FINAL
 
 
 def score_book(
@@ -242,7 +264,7 @@ def succeed(
     conn: Connection, context: Context, run_: StageRun, published: PublicationRecord
 ) -> None:
     """Mark the stage in the ledger and open or close the alert, in the publisher's transaction."""
-    ledger.succeed(conn, run_, context.clock.now(), detail_of(published))
+    ledger.succeed(conn, run_, context.clock.now(), detail_of(conn, published))
     announce(conn, context, published)
 
 
@@ -255,18 +277,24 @@ def adopt(conn: Connection, context: Context, published: PublicationRecord) -> N
         "publish",
         published.revision,
         context.clock.now(),
-        detail_of(published),
+        detail_of(conn, published),
     )
     announce(conn, context, published)
 
 
-def detail_of(published: PublicationRecord) -> dict[str, Any]:
-    """Return what the ledger keeps of a publication."""
+def detail_of(conn: Connection, published: PublicationRecord) -> dict[str, Any]:
+    """Return what the ledger keeps of a publication.
+
+    Nothing is ingested between composing and this: the last ingestion is the one it was made from.
+    """
+    ingested = ledger.latest_succeeded(conn, published.market, published.session, "ingest")
+    of = {"ingest_revision": ingested.revision} if ingested and ingested.revision else {}
     return {
         "publish_id": published.publish_id,
         "status": published.status_text,
         "reasons": published.reasons,
         "manifest_sha256": published.manifest_sha256,
+        **of,
     }
 
 
@@ -276,6 +304,8 @@ def announce(conn: Connection, context: Context, published: PublicationRecord) -
     if published.status_text == Status.FINAL.value:
         alerts.resolve(conn, market, "degraded", now)
         return
+    if published.status_text == Status.PROVISIONAL.value and len(published.reasons or []) == 1:
+        return  # as every evening: the confirmation decides
     reasons = "; ".join(published.reasons or [])
     message = f"{market} {published.session} is published {published.status_text}: {reasons}"
     alerts.raise_alert(conn, market, "degraded", "warning", message, now, published.session)

@@ -34,10 +34,18 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def begin(context: Context, market: Market, session: date, stage: str, input_hash: str) -> StageRun:
+def begin(
+    context: Context,
+    market: Market,
+    session: date,
+    stage: str,
+    input_hash: str,
+    cause: str = "first",
+) -> StageRun:
     """Open the run in the ledger."""
+    now = context.clock.now()
     with context.database.transaction() as conn:
-        return ledger.begin(conn, market.name, session, stage, input_hash, context.clock.now())
+        return ledger.begin(conn, market.name, session, stage, input_hash, now, cause)
 
 
 def fail(context: Context, run: StageRun, error: AlphadError) -> None:
@@ -56,13 +64,15 @@ def perform(
     stage: str,
     input_hash: str,
     compute: Callable[[], Result],
+    *,
+    cause: str = "first",
 ) -> Result:
     """Run a stage whose effects are all in the database.
 
     Nothing but the ledger's `running` mark is visible until the one transaction that holds all
     effects and the success; a kill at any instruction leaves a run that is simply done again.
     """
-    run = begin(context, market, session, stage, input_hash)
+    run = begin(context, market, session, stage, input_hash, cause)
     try:
         result = compute()
         with context.database.transaction() as conn:

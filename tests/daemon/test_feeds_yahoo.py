@@ -15,7 +15,7 @@ from daemon.feeds.open import open_feed
 from daemon.feeds.protocol import Answer, Parsed, Query, Request
 from daemon.feeds.provider import ProviderFeed
 from daemon.feeds.yahoo import YahooProvider
-from daemon.settings import FeedSettings, MarketSettings, config_hash
+from daemon.settings import FeedSettings, MarketSettings, UniverseSettings, config_hash
 from storage.bars import BAR_SCHEMA
 
 CALENDAR = MarketCalendar("XNYS", Overlay())
@@ -265,10 +265,13 @@ def test_a_setting_of_another_kind_is_refused(kind: str, foreign: str) -> None:
         FeedSettings.model_validate({"kind": kind, foreign: "5"})
 
 
+SP500 = UniverseSettings(index="sp500")
+
+
 def test_how_a_provider_is_asked_changes_no_result() -> None:
     """Pace, deadline and memory are no part of the hash of settings; the kind and start are."""
     plain, slow, other = (
-        config_hash(MarketSettings(feed=FeedSettings(kind="yahoo", **given)))
+        config_hash(MarketSettings(feed=FeedSettings(kind="yahoo", **given), universe=SP500))
         for given in ({}, {"pace_seconds": 9.0, "memory_mb": 4096}, {"start": date(2020, 1, 2)})
     )
     assert plain == slow != other

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from daemon.alerts import raise_alert
-from daemon.calendar import PROVISIONAL_DAYS, MarketCalendar
+from daemon.calendar import PROVISIONAL_DAYS, MarketCalendar, Overlay
 from daemon.health import HEARTBEAT_LIMIT, MISSED_TICKS, ages, assess, beat, heartbeat_path
 from daemon.reconcile import Reconciler
 from daemon.reminers import InlineReminer
@@ -114,9 +115,11 @@ def test_calendar_that_has_ended(tmp_path: Path) -> None:
     """Where its calendar presumes no more sessions a market is an error, not a guess."""
     with living(tmp_path) as alive:
         tick(alive)
-        last = MarketCalendar("XNYS").horizon + timedelta(days=PROVISIONAL_DAYS)
+        calendar = MarketCalendar("XSHG", Overlay(), alive.clock)  # it has an end of its own
+        ended = alive.changed(replace(alive.market, calendar=calendar))
+        last = calendar.horizon + timedelta(days=PROVISIONAL_DAYS)
         alive.clock.advance(timedelta(days=(last - SESSIONS[FIRST]).days + 5))
-        beating(alive)
-        found = assess(alive.context)
+        beating(ended)
+        found = assess(ended.context)
     assert (found.alive, found.ready) == (False, False)
-    assert "is outside the calendar of XNYS" in found.facts[MARKET]["error"]
+    assert "is outside the calendar of XSHG" in found.facts[MARKET]["error"]

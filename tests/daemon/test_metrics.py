@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from daemon.calendar import MarketCalendar, Overlay
 from daemon.health import beat, heartbeat_path
 from daemon.metrics import build_registry
 from daemon.reconcile import Reconciler
@@ -119,8 +121,10 @@ def test_nothing_published_yet(tmp_path: Path) -> None:
 def test_calendar_that_has_ended(tmp_path: Path) -> None:
     """Beyond the horizon the scrape still works, and the horizon's own series tells why."""
     with living(tmp_path) as alive:
+        calendar = MarketCalendar("XSHG", Overlay(), alive.clock)  # it has an end of its own
+        ended = alive.changed(replace(alive.market, calendar=calendar))
         alive.clock.advance(timedelta(days=365 * 60))
-        found = build_registry(alive.context)
+        found = build_registry(ended.context)
         days = found.get_sample_value("alphad_calendar_horizon_days", {"market": "us"})
     assert days is not None
     assert days < 0
