@@ -1,4 +1,4 @@
-"""A small live market: synthetic bars behind the stand-ins, real clients, a passed clock."""
+"""A small live market: synthetic bars behind the stand-ins, real clients, a clock that is passed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from storage import alerts, data, ledger
 from storage.bars import vintages
 from storage.publishing import publications
 from storage.tables import PublicationRecord, StageRun, Vintage
-from tests.daemon.small import BOOK, TABLES
+from tests.daemon.small import TABLES
 from tests.standins.book import MarketBook
 from tests.standins.standin import StandIn
 
@@ -28,6 +28,22 @@ CALENDARS = {"us": "XNYS", "cn": "XSHG"}
 KINDS = {"us": "yahoo", "cn": "akshare"}
 INDEX_NAMES = {"us": "sp500", "cn": "csi500"}
 N_ASSETS = 40
+#: Factors of which one has ranked the invented assets of each market by chance.
+BOOK = """
+[factors.continuation]
+expression = "TS_PCTCHANGE($close, 5)"
+observation = "what rose goes on rising"
+knowledge = "none"
+justification = "chance"
+source = "tests"
+
+[factors.calm]
+expression = "-1 * ($high - $low) / $close"
+observation = "what is calm rises"
+knowledge = "none"
+justification = "chance"
+source = "tests"
+"""
 
 
 @cache
@@ -38,7 +54,7 @@ def small_book(
     n_assets: int = N_ASSETS,
 ) -> MarketBook:
     """Return a year of forty assets, nearly all of them members all the time."""
-    return MarketBook.synthetic(market, n_assets, first, last, seed=5, n_members=n_assets - 1)
+    return MarketBook.synthetic(market, n_assets, first, last, seed=0, n_members=n_assets - 1)
 
 
 def live_settings(path: Path, book: MarketBook, **tables: Mapping[str, Any]) -> Settings:
@@ -160,8 +176,8 @@ def live_market(
         )
         lists = replace(market.lists, index=small_index(book)) if market.lists else None
         market = replace(market, lists=lists)
-        context = replace(context, markets={market.name: market})
-        alive = LiveMarket(context, market, clock, standin)
+        small = replace(context, markets={market.name: market})
+        alive = LiveMarket(small, market, clock, standin)
         alive.until(number)
         yield alive
 
