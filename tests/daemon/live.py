@@ -1,4 +1,4 @@
-"""A small live market: synthetic bars behind the stand-ins, real clients, a clock that is passed."""
+"""A small live market: synthetic bars behind the stand-ins, real clients, a passed clock."""
 
 from __future__ import annotations
 
