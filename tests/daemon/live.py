@@ -1,4 +1,4 @@
-"""A small live market: synthetic bars behind the stand-ins, real clients, a clock that is passed."""
+"""A small live market: synthetic bars behind the stand-ins, real clients, a passed clock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from storage import alerts, data, ledger
 from storage.bars import vintages
 from storage.publishing import publications
 from storage.tables import PublicationRecord, StageRun, Vintage
-from tests.daemon.small import BOOK, TABLES
+from tests.daemon.small import TABLES
 from tests.standins.book import MarketBook
 from tests.standins.standin import StandIn
 
@@ -28,6 +28,22 @@ CALENDARS = {"us": "XNYS", "cn": "XSHG"}
 KINDS = {"us": "yahoo", "cn": "akshare"}
 INDEX_NAMES = {"us": "sp500", "cn": "csi500"}
 N_ASSETS = 40
+#: Factors of which one has ranked the invented assets of each market by chance.
+BOOK = """
+[factors.continuation]
+expression = "TS_PCTCHANGE($close, 5)"
+observation = "what rose goes on rising"
+knowledge = "none"
+justification = "chance"
+source = "tests"
+
+[factors.calm]
+expression = "-1 * ($high - $low) / $close"
+observation = "what is calm rises"
+knowledge = "none"
+justification = "chance"
+source = "tests"
+"""
 
 
 @cache
@@ -38,7 +54,7 @@ def small_book(
     n_assets: int = N_ASSETS,
 ) -> MarketBook:
     """Return a year of forty assets, nearly all of them members all the time."""
-    return MarketBook.synthetic(market, n_assets, first, last, seed=5, n_members=n_assets - 1)
+    return MarketBook.synthetic(market, n_assets, first, last, seed=0, n_members=n_assets - 1)
 
 
 def live_settings(path: Path, book: MarketBook, **tables: Mapping[str, Any]) -> Settings:
@@ -154,13 +170,13 @@ def live_market(
     """Open a market whose session `number` has just become final; nothing has been done yet."""
     settings = live_settings(path, book, **tables)
     clock = ReplayClock(datetime.fromisoformat("1990-01-01T00:00:00+00:00"))
-    with StandIn(book, None) as standin, open_context(settings, clock) as context:
+    with StandIn(book, None) as standin, open_context(settings, clock) as whole:
         market = build_market(
-            book.market, settings, clock, context.bars, environment=standin.environment
+            book.market, settings, clock, whole.bars, environment=standin.environment
         )
         lists = replace(market.lists, index=small_index(book)) if market.lists else None
         market = replace(market, lists=lists)
-        context = replace(context, markets={market.name: market})
+        context = replace(whole, markets={market.name: market})
         alive = LiveMarket(context, market, clock, standin)
         alive.until(number)
         yield alive
