@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 from signals.errors import AlphadError, ConfigError
@@ -90,14 +90,51 @@ def build_parser() -> argparse.ArgumentParser:
     health.description = "Exit code 0 when alive and up to date, 1 when not."
     verify = add("verify", verify_, "prove what was published and stored whole", "config", "json")
     verify.add_argument("directory", type=Path, nargs="?", help="a published tree to verify alone")
+    backfill = add("backfill", backfill_, "fetch a live market's history, resumable", "config")
+    backfill.add_argument("--market", required=True, help="the market")
+    backfill.add_argument("--from", dest="first", type=day, help="first day (default: feed.start)")
+    add_data(add("data", data_, "what bars there are, and what is missing or was restated",
+                 "config", "market", "json"))  # fmt: skip
     add("kernels", kernels, "compile the kernels into the on-disk cache")
-    remine = commands.add_parser("remine")  # the daemon's own child process
-    remine.add_argument("--config", type=Path, required=True)
-    remine.add_argument("--market", required=True)
-    remine.add_argument("--job", type=int, required=True)
-    remine.add_argument("--parent", type=int, required=True)
-    remine.set_defaults(command=remine_)
+    add_remine(commands.add_parser("remine"))
     return parser
+
+
+def add_remine(parser: argparse.ArgumentParser) -> None:
+    """Add what the daemon's own child process is told."""
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--market", required=True)
+    parser.add_argument("--job", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.set_defaults(command=remine_)
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands of `alphad data`."""
+    parts = parser.add_subparsers(metavar="PART")
+    diff = parts.add_parser("diff", help="which bars differ between what was known at two times")
+    diff.set_defaults(command=data_diff)
+    diff.add_argument("--as-of", dest="times", action="append", type=moment, required=True,
+                      help="a time in UTC; given twice, the earlier one first")  # fmt: skip
+    diff.add_argument("--from", dest="first", type=day, help="first session")
+    diff.add_argument("--to", dest="last", type=day, help="last session")
+    members = parts.add_parser("confirm-members", help="let a held change of members be made")
+    members.set_defaults(command=confirm_members)
+    members.add_argument("digest", help="what the alert names")
+    for sub in (diff, members):  # given before or after the part
+        sub.add_argument("--config", type=Path, default=argparse.SUPPRESS, help="settings file")
+        sub.add_argument("--market", default=argparse.SUPPRESS, help="the market")
+    diff.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+
+
+def moment(text: str) -> datetime:
+    """Return a time given as YYYY-MM-DDTHH:MM, in UTC where it names no zone."""
+    from daemon.data_commands import as_time
+
+    try:
+        return as_time(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write YYYY-MM-DDTHH:MM") from exc
 
 
 def day(text: str) -> date:
@@ -242,6 +279,48 @@ def verify_(options: argparse.Namespace) -> int:
     from daemon import inspection
 
     return inspection.verify(settings_path(options), options.directory, as_json=options.json)
+
+
+def backfill_(options: argparse.Namespace) -> int:
+    """`alphad backfill`."""
+    from daemon import data_commands
+    from daemon.logs import configure_logging
+
+    configure_logging(quiet=True)
+    return data_commands.run_backfill(settings_path(options), options.market, options.first)
+
+
+def data_(options: argparse.Namespace) -> int:
+    """`alphad data`."""
+    from daemon import data_commands
+
+    return data_commands.show(settings_path(options), options.market, as_json=options.json)
+
+
+def data_diff(options: argparse.Namespace) -> int:
+    """`alphad data diff`."""
+    from daemon import data_commands
+
+    if len(options.times) != 2:
+        raise ConfigError(
+            f"--as-of is given {len(options.times)} times",
+            rule="a difference is between two times",
+            hint="write alphad data diff --as-of 2026-11-20T22:00 --as-of 2026-11-23T22:00",
+        )
+    return data_commands.show_diff(
+        settings_path(options),
+        options.market,
+        (options.times[0], options.times[1]),
+        (options.first, options.last),
+        as_json=options.json,
+    )
+
+
+def confirm_members(options: argparse.Namespace) -> int:
+    """`alphad data confirm-members`."""
+    from daemon import data_commands
+
+    return data_commands.confirm(settings_path(options), options.market, options.digest)
 
 
 def kernels(_options: argparse.Namespace) -> int:

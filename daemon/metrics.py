@@ -6,18 +6,21 @@ every name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, time
+from typing import Any
 
 import numpy as np
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from daemon.context import Context, Market
+from daemon.feeds.provider import ProviderFeed
 from daemon.health import ages, heartbeat_path
+from daemon.restatement import CAUSES
 from signals.decay import Verdict
 from signals.errors import DataError
-from storage import alerts, history, jobs, ledger, registry
+from storage import alerts, data, history, jobs, ledger, registry
 from storage.history import ICSeries
 from storage.tables import FactorState, JobStatus, MonitorRecord
 
@@ -64,6 +67,10 @@ def market_families() -> dict[str, GaugeMetricFamily]:
         ("published_degraded", "1 when the last publication was not final.", market),
         ("data_coverage_ratio", "Share of the expected assets that had a bar.", market),
         ("data_quarantined_rows", "Rows of the last session set aside.", market),
+        ("restated_bars_total", "Stored bars told otherwise later.", [*market, "cause"]),
+        ("data_confirmed", "1 when a second fetch agreed with the last session's.", market),
+        ("feed_requests", "Queries of a provider since the start.", [*market, "outcome"]),
+        ("feed_breaker_open", "1 while a provider that limited us is left alone.", market),
         ("calendar_horizon_days", "Days the exchange calendar still knows.", market),
         ("alerts_open", "Open alerts.", market),
         ("factor_rank_ic", "Mean RankIC of the last 60 realised.", [*market, "factor"]),
@@ -86,7 +93,8 @@ def fill(context: Context, market: Market, families: dict[str, GaugeMetricFamily
     def add(family: str, value: float, *labels: str) -> None:
         families[family].add_metric([name, *labels], value)
 
-    add("calendar_horizon_days", (market.calendar.horizon - now.date()).days)
+    add("calendar_horizon_days", market.calendar.horizon_days(now))
+    add_feed(market, add)
     try:
         due = market.calendar.last_final(now, market.settings.ingest.finality_minutes)
     except DataError:  # the calendar has ended: what is left to say is the horizon
@@ -103,6 +111,7 @@ def fill(context: Context, market: Market, families: dict[str, GaugeMetricFamily
         open_alerts = alerts.open_alerts(conn, name)
         all_jobs = jobs.jobs(conn, name)
         together = history.last_book_state(conn, name)
+        written = data.bars_by_cause(conn, name)
         recent = market.calendar.previous_session(due, 2 * RECENT_SESSIONS)
         ics = history.book_ics(conn, name, from_session=recent)
     add("session_due_timestamp_seconds", midnight(due))
@@ -116,9 +125,7 @@ def fill(context: Context, market: Market, families: dict[str, GaugeMetricFamily
     if published is not None and published.finished_at is not None:
         add("publish_last_success_timestamp_seconds", published.finished_at.timestamp())
         add("published_degraded", float((published.detail or {}).get("status") != "final"))
-    if ingested is not None and ingested.detail is not None:
-        add("data_coverage_ratio", ingested.detail["coverage"])
-        add("data_quarantined_rows", ingested.detail["quarantined"])
+    add_data(ingested.detail if ingested is not None else None, written, add)
     for state in FactorState:
         add("factors", sum(factor.state == state for factor in factors), state)
     for status in JobStatus:
@@ -138,6 +145,30 @@ def fill_factor(
     tail = ics.rank_ic[-RECENT_SESSIONS:] if ics is not None else np.empty(0)
     if np.isfinite(tail).any():  # a session with too few assets has none
         add("factor_rank_ic", float(np.nanmean(tail)), factor)
+
+
+def add_data(
+    facts: Mapping[str, Any] | None, written: Mapping[str, int], add: Callable[..., None]
+) -> None:
+    """Add what is known of the last published session's bars, and of bars written anew."""
+    if facts is not None:
+        add("data_coverage_ratio", facts["coverage"])
+        add("data_quarantined_rows", facts["quarantined"])
+        if "confirmed" in facts:
+            add("data_confirmed", float(facts["confirmed"]))
+    for cause in CAUSES:
+        if cause in written:
+            add("restated_bars_total", written[cause], cause)
+
+
+def add_feed(market: Market, add: Callable[..., None]) -> None:
+    """Add what a live feed knows of itself; it is told of this process, not of the database."""
+    if not isinstance(market.feed, ProviderFeed):
+        return
+    facts = market.feed.facts()
+    for outcome, n_requests in facts.requests.items():
+        add("feed_requests", n_requests, outcome)
+    add("feed_breaker_open", float(facts.breaker_until is not None))
 
 
 def midnight(session: date) -> float:

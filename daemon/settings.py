@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -54,8 +54,8 @@ LIVE_KINDS = ("yahoo", "akshare")
 _FEED_FIELDS = {
     "parquet": frozenset({"path"}),
     "simulated": frozenset({"seed", "assets", "start"}),
-    "yahoo": _LIVE_FIELDS | {"fallback", "api_key"},
-    "akshare": _LIVE_FIELDS | {"fallback"},
+    "yahoo": _LIVE_FIELDS,
+    "akshare": _LIVE_FIELDS,
 }
 
 
@@ -88,24 +88,8 @@ class FeedSettings(Group):
         default=2048, ge=256, description="MiB a provider's client may take beyond its libraries"
     )
 
-    fallback: Literal["tiingo", "baostock"] | None = Field(
-        default=None,
-        description="second source where the first has no bars: `tiingo` behind `yahoo`, "
-        "`baostock` behind `akshare`; each is an extra of this package",
-    )
-    api_key: SecretStr | None = Field(
-        default=None,
-        exclude=True,  # from no dump can it be read
-        description="key of the fallback `tiingo`; from the environment only",
-    )
-
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        behind = {"yahoo": "tiingo", "akshare": "baostock"}.get(self.kind)
-        if self.fallback is not None and self.fallback != behind:
-            raise ValueError(f"fallback {self.fallback} does not stand behind kind `{self.kind}`")
-        if self.api_key is not None and self.fallback != "tiingo":
-            raise ValueError("api_key has no meaning without fallback `tiingo`; unset it")
         if self.kind == "parquet" and self.path is None:
             raise ValueError("kind is `parquet` but no path is given; set path to a file or folder")
         for name in sorted(self.model_fields_set - {"kind"} - _FEED_FIELDS[self.kind]):
@@ -414,7 +398,6 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
                 hint=nearest(PREFIX + top.upper(), known) or f"unset {name}",
             )
     stated = read_toml(path) if path is not None else {}
-    _refuse_secrets(stated, path)
     try:
         values = _merged(stated, _Environment(ours)())
     except SettingsError as exc:
@@ -485,19 +468,6 @@ def _relevant(market: MarketSettings) -> dict[str, Any]:
     if book.is_file():  # what it says counts, not where it lies
         stated["seed_book"] = hashlib.sha256(book.read_bytes()).hexdigest()
     return stated
-
-
-def _refuse_secrets(stated: Mapping[str, Any], path: Path | None) -> None:
-    """Refuse a key that stands in a file."""
-    markets = stated.get("markets")
-    for name, market in markets.items() if isinstance(markets, Mapping) else ():
-        feed = market.get("feed") if isinstance(market, Mapping) else None
-        if isinstance(feed, Mapping) and "api_key" in feed:
-            raise ConfigError(
-                f"markets.{name}.feed.api_key stands in {path}",
-                rule="a key comes from the environment only",
-                hint=f"remove it, and set {PREFIX}MARKETS__{name.upper()}__FEED__API_KEY",
-            )
 
 
 def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from daemon.backfill import OnChunk
 from daemon.replay import OnSession
 from daemon.stages.remine import OnRound
 from daemon.summary import RECENT_SESSIONS, FactorRow, Summary
@@ -94,6 +95,39 @@ def plain_progress(title: str, console: Console) -> tuple[OnSession, OnRound]:
         say(round_note(state))
 
     return on_session, on_round
+
+
+@contextmanager
+def asset_progress(title: str) -> Iterator[OnChunk]:
+    """Show the progress of a backfill, with the time that is left; yields what to call."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        started = monotonic()
+
+        def say(done: int, total: int, note: str) -> None:
+            spent = monotonic() - started
+            left = spent / max(done, 1) * (total - done)
+            text = f"{title}: {done} of {total} assets, {spent:.0f} s, {left:.0f} s left ({note})"
+            console.print(text, highlight=False, soft_wrap=True)
+
+        yield say
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, refresh_per_second=2) as bar:
+        task = bar.add_task(title, total=None, note="asking")
+
+        def on_chunk(done: int, total: int, note: str) -> None:
+            bar.update(task, completed=done, total=total, note=note)
+
+        yield on_chunk
 
 
 def round_note(state: Round) -> str:

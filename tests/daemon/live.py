@@ -170,14 +170,14 @@ def live_market(
     """Open a market whose session `number` has just become final; nothing has been done yet."""
     settings = live_settings(path, book, **tables)
     clock = ReplayClock(datetime.fromisoformat("1990-01-01T00:00:00+00:00"))
-    with StandIn(book, None) as standin, open_context(settings, clock) as context:
+    with StandIn(book, None) as standin, open_context(settings, clock) as whole:
         market = build_market(
-            book.market, settings, clock, context.bars, environment=standin.environment
+            book.market, settings, clock, whole.bars, environment=standin.environment
         )
         lists = replace(market.lists, index=small_index(book)) if market.lists else None
         market = replace(market, lists=lists)
-        small = replace(context, markets={market.name: market})
-        alive = LiveMarket(small, market, clock, standin)
+        context = replace(whole, markets={market.name: market})
+        alive = LiveMarket(context, market, clock, standin)
         alive.until(number)
         yield alive
 
