@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+#: No test asserts wall time, those of invented cases included.
+settings.register_profile("timeless", deadline=None)
+settings.load_profile("timeless")
 
 #: Real bars that lie beside a checkout on some machines; never part of the project.
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
