@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from miner.fitness import centred_ranks
 from signals.ic import MeanEstimate
-from signals.panel import BoolArray, FloatArray
 
 
 def student_survival(t: float, df: float) -> float:
@@ -42,32 +37,6 @@ def bonferroni(p: float, n_trials: int) -> float:
     return min(1.0, p * max(n_trials, 1))
 
 
-def value_correlation(left: FloatArray, right: FloatArray, universe: BoolArray) -> float:
-    """Return the mean over sessions of the rank correlation of two factors.
-
-    Parameters
-    ----------
-    left, right : ndarray of shape (n_sessions, n_assets)
-        Values; a missing one counts as neutral.
-    universe : ndarray of bool, shape (n_sessions, n_assets)
-        Assets outside take no part.
-
-    Returns
-    -------
-    float
-        In [-1, 1]; sessions where either does not vary are skipped, 0 where none is left.
-    """
-    return ranked_correlation(centred_ranks(left, universe), centred_ranks(right, universe))
-
-
-def ranked_correlation(x: FloatArray, y: FloatArray) -> float:
-    """Return `value_correlation` of factors that are centred ranks already."""
-    xy = np.einsum("ta,ta->t", x, y)
-    scale = np.sqrt(np.einsum("ta,ta->t", x, x) * np.einsum("ta,ta->t", y, y))
-    varied = scale > 0
-    return float(np.mean(xy[varied] / scale[varied])) if varied.any() else 0.0
-
-
 @dataclass(frozen=True, slots=True)
 class Bar:
     """What validation asks for.
@@ -85,16 +54,6 @@ class Bar:
     alpha: float = 0.05
     min_ic: float = 0.01
     max_correlation: float = 0.7
-
-
-def closest(x: FloatArray, others: Sequence[tuple[str, FloatArray]]) -> tuple[str, float]:
-    """Return the factor most like `x` in absolute value and its correlation, ("", 0) of none."""
-    best = ("", 0.0)
-    for name, y in others:
-        r = ranked_correlation(x, y)
-        if abs(r) > abs(best[1]):
-            best = (name, r)
-    return best
 
 
 def judgement(estimate: MeanEstimate, n_trials: int, bar: Bar) -> tuple[str | None, float]:

@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from miner.acceptance import closest, judgement
-from miner.fitness import centred_ranks, percentile_ranks, residual_ranks
+from miner.acceptance import judgement
 from miner.hypothesis import Hypothesis
+from miner.problem import Problem, SearchSettings
+from miner.ranks import centred_ranks, closest, percentile_ranks, residual_ranks
 from miner.records import Round, Survivor, TrialRecord
-from miner.search import Problem, SearchSettings
 from miner.split import Split
 from signals.errors import DataError
 from signals.evaluate import evaluate
 from signals.expression import Constant, Expression, call
 from signals.ic import MeanEstimate, hac_lags, ic, mean_with_interval, rank_ic
-from signals.labels import forward_returns
 from signals.panel import FloatArray
 
 
@@ -178,9 +177,7 @@ class _Court:
         self._split = parts = problem.split(settings)
         _assert_ranges(problem, parts)
         panel = problem.panel
-        label = forward_returns(
-            panel.fields["close"], lag=problem.label_lag, horizon=problem.horizon
-        )
+        label = problem.labels
         self._panel = panel.rows(0, parts.valid.stop)
         self._first = parts.train.start
         span = slice(parts.train.start, parts.valid.stop)

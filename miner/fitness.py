@@ -14,13 +14,12 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from miner.split import Split
-from signals.cross_section import rank
+from miner.problem import Problem, SearchSettings
+from miner.ranks import percentile_ranks, residual_ranks
 from signals.errors import DataError
 from signals.evaluate import Evaluator, evaluate
 from signals.expression import Expression
 from signals.ic import hac_lags, ic, mean_with_interval
-from signals.labels import forward_returns
 from signals.operators import lookback
 from signals.panel import BoolArray, FloatArray, Panel
 
@@ -28,8 +27,8 @@ from signals.panel import BoolArray, FloatArray, Panel
 INDEPENDENT = 1.0 / 3.0
 #: Sessions whose ranks stand for all in comparing survivors.
 FINGERPRINT_SESSIONS = 12
-#: Keeps the normal equations of a session solvable where book factors coincide.
-RIDGE = 1e-8
+#: Parts of train that are looked at one by one.
+PARTS = 4
 
 Fingerprint = npt.NDArray[np.float32]
 
@@ -74,6 +73,10 @@ class Measured:
         Mean over sessions of the RankIC against the target; NaN where it was never defined.
     t : float
         Its HAC t-statistic.
+    icir : float
+        Mean over standard deviation, per session.
+    stability : float
+        Share of the parts of train (`PARTS`) in which the mean has the sign of the whole.
     turnover : float
         Mean change of percentile rank between sessions; 1 is that of independent values.
     coverage : float
@@ -87,82 +90,24 @@ class Measured:
 
     ic: float
     t: float
+    icir: float
+    stability: float
     turnover: float
     coverage: float
     spread: float
     fingerprint: Fingerprint
 
 
-def percentile_ranks(values: FloatArray, universe: BoolArray) -> FloatArray:
-    """Return what RANK gives for `values` of shape (n_sessions, n_assets); NaN where missing."""
-    known = np.ascontiguousarray(universe)
-    return rank(
-        np.ascontiguousarray(values), universe=known, out=np.empty(values.shape, values.dtype)
-    )
-
-
-def centred_ranks(values: FloatArray, universe: BoolArray) -> FloatArray:
-    """Return percentile ranks less their mean; missing values are 0, which is neutral.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_sessions, n_assets)
-        Factor values.
-    universe : ndarray of bool, shape (n_sessions, n_assets)
-        Assets outside take no part.
-    """
-    ranks = percentile_ranks(values, universe)
-    finite = np.isfinite(ranks)
-    n = np.maximum(finite.sum(axis=1, keepdims=True), 1)
-    centre = np.where(finite, ranks, 0).sum(axis=1, keepdims=True) / n
-    return np.where(finite, ranks - centre, 0)
-
-
-def residual_ranks(
-    label: FloatArray, universe: BoolArray, book: Sequence[FloatArray]
-) -> FloatArray:
-    """Return, per session, the residual of the label's ranks on the ranks of the book's factors.
-
-    Parameters
-    ----------
-    label : ndarray of shape (n_sessions, n_assets)
-        Forward returns.
-    universe : ndarray of bool, shape (n_sessions, n_assets)
-        Assets outside get NaN.
-    book : sequence of ndarray of shape (n_sessions, n_assets)
-        Values of the book's factors; a missing value counts as neutral.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_sessions, n_assets)
-        Mean 0 in each session; NaN where there is no label. Without a book, the centred ranks.
-    """
-    ranks = percentile_ranks(np.asarray(label, dtype=np.float64), universe)
-    finite = np.isfinite(ranks)
-    n = np.maximum(finite.sum(axis=1, keepdims=True), 1)
-    y = np.where(finite, ranks, 0)
-    y = np.where(finite, y - y.sum(axis=1, keepdims=True) / n, 0)
-    if book:
-        x = np.stack([np.where(finite, centred_ranks(f, universe), 0) for f in book], axis=2)
-        x = np.where(finite[:, :, None], x - x.sum(axis=1, keepdims=True) / n[:, :, None], 0)
-        x = x.astype(np.float64)
-        gram = np.einsum("tak,tal->tkl", x, x) + RIDGE * np.eye(len(book))
-        beta = np.linalg.solve(gram, np.einsum("tak,ta->tk", x, y)[:, :, None])
-        y = y - np.einsum("tak,tk->ta", x, beta[:, :, 0])
-    return np.where(finite, y, np.nan)
-
-
-def build_training(
-    panel: Panel, split: Split, book: Sequence[Expression], *, min_assets: int = 30
-) -> Training:
-    """Cut what fitness may see from `panel`.
+def build_training(problem: Problem, settings: SearchSettings) -> Training:
+    """Cut what fitness may see from the panel of `problem`.
 
     Raises
     ------
     DataError
         If a label of train would end where validation starts, or later.
     """
-    known = panel.rows(0, split.valid.start)
+    split = problem.split(settings)
+    known = problem.panel.rows(0, split.valid.start)
     last_close = split.train.stop - 1 + split.purge
     if last_close >= known.n_sessions or known.n_sessions != split.valid.start:
         raise DataError(
@@ -170,21 +115,26 @@ def build_training(
             f"validation starts at row {split.valid.start}",
             rule="fitness sees nothing that validation is made of",
         )
-    label = forward_returns(known.fields["close"], lag=split.lag, horizon=split.horizon)
-    label = label[split.train]
-    seen = panel.rows(0, split.train.stop)
+    label = replace(problem, panel=known).labels[split.train]
+    seen = problem.panel.rows(0, split.train.stop)
     single = replace(
         seen, fields={name: np.asarray(v, dtype=np.float32) for name, v in seen.fields.items()}
     )
-    values = evaluate(list(book), single, first=split.train.start, dtype=np.float32)
+    book = list(problem.book.values())
+    values = evaluate(book, single, first=split.train.start, dtype=np.float32)
     target = residual_ranks(label, seen.universe[split.train], values)
     return Training(
         panel=single,
         first=split.train.start,
         target=target.astype(np.float32),
         horizon=split.horizon,
-        min_assets=min_assets,
+        min_assets=settings.min_assets,
     )
+
+
+def fitness(measured: Measured, burden: float, settings: SearchSettings) -> float:
+    """Return what a candidate is worth: |t| less the weighted regulariser."""
+    return abs(measured.t) - settings.penalty * burden
 
 
 def measure(expressions: Sequence[Expression], training: Training) -> list[Measured]:
@@ -211,11 +161,26 @@ def _measured(expression: Expression, values: FloatArray, *, training: Training)
     return Measured(
         ic=estimate.mean,
         t=estimate.t if math.isfinite(estimate.t) else 0.0,
+        icir=_icir(series),
+        stability=_stability(series, estimate.mean),
         turnover=float(change.sum(dtype=np.float64)) / max(moves, 1) / INDEPENDENT,
         coverage=have / wanted if wanted else 0.0,
         spread=_spread(some),
         fingerprint=_fingerprint(some),
     )
+
+
+def _icir(series: FloatArray) -> float:
+    """Return mean over standard deviation of the defined ICs; 0 where there is none."""
+    defined = series[np.isfinite(series)]
+    spread = float(defined.std()) if len(defined) else 0.0
+    return float(defined.mean()) / spread if spread > 0 else 0.0
+
+
+def _stability(series: FloatArray, mean: float) -> float:
+    """Return the share of the parts of train in which the mean has the sign of `mean`."""
+    parts = [part[np.isfinite(part)] for part in np.array_split(series, PARTS)]
+    return sum(len(part) > 0 and part.mean() * mean > 0 for part in parts) / PARTS
 
 
 def _spread(ranks: FloatArray) -> float:

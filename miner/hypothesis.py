@@ -26,6 +26,8 @@ class Hypothesis:
         contrary, 0 where the hypothesis does not say.
     horizon : int
         Sessions its windows look back on at most.
+    mechanism : str
+        Name of the cause it rests on (`MECHANISMS`), "" where it names none.
     """
 
     observation: str
@@ -35,6 +37,7 @@ class Hypothesis:
     fields: tuple[str, ...]
     direction: int = 0
     horizon: int = 0
+    mechanism: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", tuple(sorted(self.fields)))
@@ -49,6 +52,7 @@ class Hypothesis:
             "fields": list(self.fields),
             "direction": self.direction,
             "horizon": self.horizon,
+            "mechanism": self.mechanism,
         }
 
     @classmethod
@@ -162,4 +166,5 @@ def hypothesis_for(
         fields=tuple(used),
         direction=direction,
         horizon=lookback(expression),
+        mechanism=known.name,
     )

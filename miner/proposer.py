@@ -1,41 +1,19 @@
-"""Who proposes candidates: the protocol, what a proposer may know, and the offline proposer."""
+"""Who proposes candidates: the protocol, and the offline proposer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from numpy.random import Generator
 
 from miner.hypothesis import MECHANISMS, Mechanism, hypothesis_for
+from miner.memory import Memory
 from miner.records import Candidate, Survivor
 from miner.sampling import Vocabulary, one, sample
 from miner.units import RATIO
 from miner.variation import crossed, mutated
 from signals.expression import Expression
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """All that a proposer may know; nothing in it comes from a validation.
-
-    Parameters
-    ----------
-    round : int
-        Number of the round to come, from 1.
-    fields : tuple of str
-        Fields of the panel.
-    survivors : tuple of Survivor
-        The population, best first.
-    refusals : mapping of str to int
-        How many candidates each gate has refused so far.
-    """
-
-    round: int
-    fields: tuple[str, ...]
-    survivors: tuple[Survivor, ...]
-    refusals: Mapping[str, int]
 
 
 class Proposer(Protocol):

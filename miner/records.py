@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from miner.alignment import Alignment
 from miner.hypothesis import Hypothesis
 from signals.expression import Expression
 from signals.grammar import parse
@@ -25,12 +26,23 @@ class Candidate:
         In canonical form.
     parents : tuple of str
         Text of the expressions it was bred from.
+    judged : Alignment, optional
+        What a model that was asked said of it; without one, rules say (`miner.alignment`).
+    origin : str
+        Who proposed it.
     """
 
     hypothesis: Hypothesis
     description: str
     expression: Expression
     parents: tuple[str, ...] = ()
+    judged: Alignment | None = None
+    origin: str = "offline"
+
+
+_NUMBERS = (
+    "fitness", "ic", "t", "icir", "stability", "turnover", "coverage", "regularisation",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +57,27 @@ class Survivor:
         |t| less the weighted regulariser; higher is better.
     ic, t : float
         Mean incremental RankIC on train and its HAC t-statistic.
-    turnover, coverage : float
+    icir, stability, turnover, coverage : float
         See `miner.fitness.Measured`.
     regularisation : float
         R_g.
+    similarity : int
+        S, nodes it has in common with a reference.
+    alignment : Alignment
+        C with its parts and reasons, the measured sign known.
     """
 
     candidate: Candidate
     fitness: float
     ic: float
     t: float
+    icir: float
+    stability: float
     turnover: float
     coverage: float
     regularisation: float
+    similarity: int
+    alignment: Alignment
 
     @property
     def expression(self) -> Expression:
@@ -66,17 +86,17 @@ class Survivor:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
+        judged = self.candidate.judged
         return {
             "expression": str(self.expression),
             "hypothesis": self.candidate.hypothesis.to_json(),
             "description": self.candidate.description,
             "parents": list(self.candidate.parents),
-            "fitness": self.fitness,
-            "ic": self.ic,
-            "t": self.t,
-            "turnover": self.turnover,
-            "coverage": self.coverage,
-            "regularisation": self.regularisation,
+            "judged": None if judged is None else judged.to_json(),
+            "origin": self.candidate.origin,
+            "similarity": self.similarity,
+            "alignment": self.alignment.to_json(),
+            **{name: getattr(self, name) for name in _NUMBERS},
         }
 
     @classmethod
@@ -87,9 +107,15 @@ class Survivor:
             description=data["description"],
             expression=parse(data["expression"]),
             parents=tuple(data["parents"]),
+            judged=None if data["judged"] is None else Alignment.from_json(data["judged"]),
+            origin=data["origin"],
         )
-        numbers = ("fitness", "ic", "t", "turnover", "coverage", "regularisation")
-        return cls(candidate, **{name: float(data[name]) for name in numbers})
+        return cls(
+            candidate,
+            similarity=int(data["similarity"]),
+            alignment=Alignment.from_json(data["alignment"]),
+            **{name: float(data[name]) for name in _NUMBERS},
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,119 +7,38 @@ The one function that touches validation is `miner.conclusion.conclude`; nothing
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from miner.acceptance import Bar
-from miner.complexity import (
-    ComplexityLimits,
-    Weights,
-    complexity,
-    excess,
-    redundancy,
-    regularisation,
-)
-from miner.fitness import Fingerprint, Measured, Training, build_training, measure
-from miner.originality import OriginalityLimits, SubtreeIndex, borrowed, core
-from miner.proposer import Memory, Proposer
+from miner.alignment import Alignment, alignment
+from miner.complexity import complexity, excess, redundancy, regularisation
+from miner.fitness import Fingerprint, Measured, Training, build_training, fitness, measure
+from miner.memory import Memory, Refused, tallied
+from miner.originality import SubtreeIndex, borrowed, core
+from miner.problem import Problem, SearchSettings
+from miner.proposer import Proposer
 from miner.records import Candidate, Round, Survivor, TrialRecord
-from miner.split import Split, split
 from miner.units import is_scale_free
 from signals.errors import DataError
 from signals.expression import Expression
 from signals.grammar import parse
-from signals.panel import Panel
 
 #: Candidates measured by one task; fixed, so that no result depends on how many workers there are.
 CHUNK = 16
 #: Times a proposer is asked to fill one round before the round goes on with what it has.
 MAX_ASKS = 6
 
-
-@dataclass(frozen=True, slots=True)
-class SearchSettings:
-    """Budget, gates and bars of a search.
-
-    Parameters
-    ----------
-    rounds, batch : int
-        Rounds, and candidates measured in each.
-    population : int
-        Survivors kept; no two with an absolute correlation of `niche` or more.
-    finalists : int
-        Survivors that meet validation.
-    train_sessions, valid_sessions : int
-        Sessions of the two parts.
-    min_assets : int
-        A session with fewer assets does not count.
-    min_coverage, max_turnover, min_spread : float
-        See `miner.fitness.Measured`.
-    min_train_t : float
-        Smallest |t| on train of a finalist.
-    penalty : float
-        Weight of R_g in the fitness, in units of t.
-    max_accepted : int
-        Factors accepted at most.
-    """
-
-    rounds: int = 10
-    batch: int = 100
-    population: int = 60
-    finalists: int = 20
-    train_sessions: int = 500
-    valid_sessions: int = 250
-    min_assets: int = 30
-    min_coverage: float = 0.6
-    max_turnover: float = 1.2
-    min_spread: float = 0.5
-    min_train_t: float = 2.5
-    niche: float = 0.8
-    penalty: float = 1.0
-    max_accepted: int = 3
-    complexity: ComplexityLimits = field(default_factory=ComplexityLimits)
-    originality: OriginalityLimits = field(default_factory=OriginalityLimits)
-    weights: Weights = field(default_factory=Weights)
-    bar: Bar = field(default_factory=Bar)
+#: Hands what every task reads to the workers, once; what it returns is passed to the tasks.
+Share: TypeAlias = Callable[[Training], Any]
 
 
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """What is searched.
-
-    Parameters
-    ----------
-    panel : Panel
-        Rows up to the session at whose close the search opens, none later.
-    label_lag, horizon : int
-        Sessions between knowing and trading, and sessions held.
-    book : mapping of str to Expression
-        Factors alive: live, shadow and decaying. A find must add to them.
-    references : sequence of Expression
-        Other factors a find must not repeat: the zoo, the retired.
-    earlier_trials : int
-        Candidates measured by earlier searches whose validation overlaps this one's.
-    """
-
-    panel: Panel
-    label_lag: int = 1
-    horizon: int = 1
-    book: Mapping[str, Expression] = field(default_factory=dict)
-    references: Sequence[Expression] = ()
-    earlier_trials: int = 0
-
-    def split(self, settings: SearchSettings) -> Split:
-        """Return the purged split of the panel."""
-        return split(
-            self.panel.n_sessions,
-            self.label_lag,
-            self.horizon,
-            settings.train_sessions,
-            settings.valid_sessions,
-        )
+def in_memory(training: Training) -> Training:
+    """Return `training` as it is: workers that share this process's memory need no more."""
+    return training
 
 
 def search(
@@ -129,6 +48,7 @@ def search(
     *,
     seed: int,
     executor: Executor | None = None,
+    share: Share = in_memory,
     resume: Round | None = None,
 ) -> Iterator[Round]:
     """Yield the state after each round.
@@ -145,6 +65,8 @@ def search(
         The same seed gives the same rounds, whatever the executor and however often resumed.
     executor : Executor, optional
         Measures chunks of candidates side by side.
+    share : callable, optional
+        Hands the training data to the executor's workers: of a cluster, its `scatter`.
     resume : Round, optional
         The state to go on from.
 
@@ -158,15 +80,10 @@ def search(
             f"a search of seed {resume.seed} cannot be resumed with seed {seed}",
             rule="a resumed search gives what an undisturbed one gives",
         )
-    training = build_training(
-        problem.panel,
-        problem.split(settings),
-        list(problem.book.values()),
-        min_assets=settings.min_assets,
-    )
+    training = build_training(problem, settings)
     state = resume or Round(number=0, seed=seed, survivors=(), trials=(), counts={})
     gates = _Gates(problem, settings, state)
-    engine = _Engine(proposer, gates, training, settings, executor)
+    engine = _Engine(proposer, gates, training, problem, settings, executor, share)
     population = engine.remeasured(state.survivors)
     while state.number < settings.rounds:
         state, population = engine.next_round(state, population)
@@ -181,7 +98,8 @@ class _Gates:
 
     def __init__(self, problem: Problem, settings: SearchSettings, state: Round) -> None:
         self._settings = settings
-        self._known = SubtreeIndex((*problem.book.values(), *problem.references))
+        known = (*problem.book.values(), *problem.retired.values(), *problem.references)
+        self._known = SubtreeIndex(known)
         self._tried = {core(parse(trial.expression)) for trial in state.trials}
 
     def refusal(self, candidate: Candidate) -> tuple[str, str] | None:
@@ -189,7 +107,7 @@ class _Gates:
         expression = candidate.expression
         stripped = core(expression)
         if stripped in self._tried:
-            return "duplicate", ""
+            return "duplicate", "the same factor was tried before"
         self._tried.add(stripped)
         if not is_scale_free(expression):
             return "units", "changes when prices or volumes of one asset are rescaled"
@@ -197,16 +115,45 @@ class _Gates:
         if broken:
             return "complexity", broken
         copied = borrowed(self._known.similarity(expression), self._settings.originality)
-        return ("originality", copied) if copied else None
+        if copied:
+            return "originality", copied
+        aligned = alignment_of(candidate)
+        if aligned.score < self._settings.min_alignment:
+            return "alignment", f"C = {aligned.score:.2f}: {'; '.join(aligned.reasons)}"
+        return None
 
-    def regularisation(self, candidate: Candidate) -> float:
-        """Return R_g; a hypothesis made from its expression is aligned with it, so C is 1."""
-        return regularisation(
+    def weighed(self, candidate: Candidate, measured: Measured) -> Survivor:
+        """Return a measured candidate with R_g and what it is worth."""
+        aligned = alignment_of(candidate, measured=int(np.sign(measured.t)))
+        similarity = self._known.similarity(candidate.expression).common_blind
+        burden = regularisation(
             complexity(candidate.expression),
-            similarity=self._known.similarity(candidate.expression).common_blind,
-            alignment=1.0,
+            similarity=similarity,
+            alignment=aligned.score,
             weights=self._settings.weights,
         )
+        return Survivor(
+            candidate=candidate,
+            fitness=fitness(measured, burden, self._settings),
+            ic=measured.ic,
+            t=measured.t,
+            icir=measured.icir,
+            stability=measured.stability,
+            turnover=measured.turnover,
+            coverage=measured.coverage,
+            regularisation=burden,
+            similarity=similarity,
+            alignment=aligned,
+        )
+
+
+def alignment_of(candidate: Candidate, *, measured: int = 0) -> Alignment:
+    """Return what the model said of a candidate; where none was asked, what the rules say."""
+    if candidate.judged is not None:
+        return candidate.judged
+    return alignment(
+        candidate.hypothesis, candidate.description, candidate.expression, measured=measured
+    )
 
 
 @dataclass(frozen=True)
@@ -216,8 +163,10 @@ class _Engine:
     proposer: Proposer
     gates: _Gates
     training: Training
+    problem: Problem
     settings: SearchSettings
     executor: Executor | None
+    share: Share
 
     def next_round(self, state: Round, population: Population) -> tuple[Round, Population]:
         """Propose, gate, measure and select once."""
@@ -227,8 +176,7 @@ class _Engine:
         grown = list(population)
         results = self._measured([candidate.expression for candidate in admitted])
         for candidate, measured in zip(admitted, results, strict=True):
-            burden = self.gates.regularisation(candidate)
-            survivor = _survivor(candidate, measured, burden, self.settings)
+            survivor = self.gates.weighed(candidate, measured)
             decision, reason = _decision(measured, self.settings)
             detail = {"ic": survivor.ic, "t": survivor.t, "fitness": survivor.fitness} | reason
             trials.append(_trial(trials, candidate, decision, detail))
@@ -256,6 +204,8 @@ class _Engine:
             fields=tuple(sorted(self.training.panel.fields)),
             survivors=state.survivors,
             refusals={k: v for k, v in counts.items() if k not in ("proposed", "measured")},
+            tallies=tallied(self.problem.experience, state.trials, self.settings.min_train_t),
+            decayed=tuple(self.problem.decayed),
         )
         rng = np.random.default_rng([state.seed, memory.round])
         admitted: list[Candidate] = []
@@ -263,6 +213,7 @@ class _Engine:
             wanted = self.settings.batch - len(admitted)
             if wanted == 0:
                 break
+            turned_away = []
             for candidate in self.proposer.propose(wanted, memory, rng)[:wanted]:
                 counts["proposed"] += 1
                 refused = self.gates.refusal(candidate)
@@ -271,30 +222,20 @@ class _Engine:
                     continue
                 gate, reason = refused
                 counts[gate] += 1
+                turned_away.append(Refused(candidate, gate, reason))
                 if gate != "duplicate":
                     trials.append(_trial(trials, candidate, gate, {"reason": reason}))
+            memory = replace(memory, refused=tuple(turned_away))
         return admitted
 
     def _measured(self, expressions: Sequence[Expression]) -> list[Measured]:
         """Measure in chunks of a fixed size, in order."""
         chunks = [expressions[i : i + CHUNK] for i in range(0, len(expressions), CHUNK)]
-        run = partial(measure, training=self.training)
-        done = map(run, chunks) if self.executor is None else self.executor.map(run, chunks)
-        return [measured for chunk in done for measured in chunk]
-
-
-def _survivor(
-    candidate: Candidate, measured: Measured, burden: float, settings: SearchSettings
-) -> Survivor:
-    return Survivor(
-        candidate=candidate,
-        fitness=abs(measured.t) - settings.penalty * burden,
-        ic=measured.ic,
-        t=measured.t,
-        turnover=measured.turnover,
-        coverage=measured.coverage,
-        regularisation=burden,
-    )
+        if self.executor is None:
+            return [m for chunk in chunks for m in measure(chunk, self.training)]
+        shared = self.share(self.training)
+        tasks = [self.executor.submit(measure, chunk, shared) for chunk in chunks]
+        return [measured for task in tasks for measured in task.result()]
 
 
 def _decision(measured: Measured, settings: SearchSettings) -> tuple[str, dict[str, str]]:
@@ -318,7 +259,8 @@ def _trial(
         number=len(trials) + 1,
         expression=str(candidate.expression),
         decision=decision,
-        detail={k: v for k, v in detail.items() if isinstance(v, str) or np.isfinite(v)},
+        detail={"mechanism": candidate.hypothesis.mechanism}
+        | {k: v for k, v in detail.items() if isinstance(v, str) or np.isfinite(v)},
     )
 
 

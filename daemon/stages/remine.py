@@ -15,9 +15,10 @@ from daemon.settings import MarketSettings
 from daemon.stages.book import load_factors, stored_panel, tail_with_universe
 from miner.acceptance import Bar
 from miner.conclusion import Accepted, Outcome, conclude
+from miner.problem import Problem, SearchSettings
 from miner.proposer import GrammarProposer
 from miner.records import Round
-from miner.search import Problem, SearchSettings, search
+from miner.search import search
 from storage import jobs, ledger, registry
 from storage.jobs import TrialRow
 from storage.tables import FactorState, JobStatus, RemineJob

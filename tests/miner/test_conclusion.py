@@ -10,8 +10,8 @@ import pytest
 
 from miner.conclusion import conclude, oriented
 from miner.hypothesis import hypothesis_for
+from miner.problem import Problem, SearchSettings
 from miner.records import Candidate, Round, Survivor, TrialRecord
-from miner.search import Problem, SearchSettings
 from signals.expression import Expression
 from signals.grammar import parse
 from tests.miner.market import market

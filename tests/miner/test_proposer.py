@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from miner.hypothesis import MECHANISMS, hypothesis_for
-from miner.proposer import GrammarProposer, Memory
+from miner.memory import Memory
+from miner.proposer import GrammarProposer
 from miner.records import Candidate, Survivor
 from miner.sampling import Vocabulary, sample
 from miner.units import PRICE, RATIO, SHARES, is_scale_free, unit

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from miner.conclusion import Outcome, conclude
-from miner.proposer import GrammarProposer, Memory
+from miner.memory import Memory
+from miner.problem import Problem, SearchSettings
+from miner.proposer import GrammarProposer
 from miner.records import Candidate, Round
-from miner.search import Problem, SearchSettings, search
+from miner.search import search
 from signals.errors import DataError
 from signals.evaluate import evaluate
 from signals.expression import Expression
