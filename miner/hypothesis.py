@@ -1,4 +1,15 @@
-"""The structured hypothesis behind a factor, and the mechanisms that give rise to one."""
+"""The structured hypothesis behind a factor, and how one is drawn from a mechanism.
+
+There are two ways to a hypothesis. Hypothesis first: a mechanism is drawn, then an expression, and
+`hypothesis_of` says what was meant, whether or not the expression still carries it. Expression
+first: `hypothesis_for` reads an expression as the mechanism whose subjects it shows.
+
+A proposer that breeds should keep the mechanism of the mother (`hypothesis_of` with her mechanism
+and the child's expression) and rename the child with `hypothesis_for` where it no longer fits
+(`fits`): the lineage stays about something, and the tallies by mechanism count what the expression
+is. Left unrenamed, a drifted child's C falls below 1, which costs it in R_g, and to 0.5 where it no
+longer reads what its mechanism is about: a gate above 0.5 refuses it.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +17,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from signals.expression import Expression, fields
-from signals.operators import lookback
+from miner.causes import MECHANISMS, Mechanism
+from miner.orientation import orientation
+from miner.reading import in_words
+from miner.traits import shown
+from signals.expression import Expression, fields, lookback
+
+__all__ = [
+    "MECHANISMS",
+    "Hypothesis",
+    "Mechanism",
+    "description_for",
+    "expected_direction",
+    "fits",
+    "hypothesis_for",
+    "hypothesis_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,106 +90,88 @@ class Hypothesis:
         return replace(self, direction=direction)
 
 
-@dataclass(frozen=True, slots=True)
-class Mechanism:
-    """A cause known from the literature, the fields that carry it and what follows from it."""
+#: What the expected sign is of, where that is not the last subject.
+_QUANTITIES = {"momentum": "change", "reversal": "change"}
 
-    name: str
-    fields: frozenset[str]
-    windows: tuple[int, ...]
-    observation: str
-    knowledge: str
-    justification: str
+#: How a description speaks of a concept that is not called so in English.
+_SPOKEN = {"position": "position in the range", "activity": "trading activity"}
 
 
-_SHORT = (2, 3, 5, 10, 20)
-_MIDDLE = (5, 10, 20, 40, 60)
-_ANY = (2, 3, 5, 10, 20, 30, 40, 60)
+def fits(mechanism: Mechanism, expression: Expression) -> bool:
+    """Return whether `expression` reads no field but the mechanism's and shows its subjects."""
+    return fields(expression) <= mechanism.fields and set(mechanism.subjects) <= shown(expression)
 
-#: From narrow to wide: an expression belongs to the first mechanism that has all its fields.
-MECHANISMS: tuple[Mechanism, ...] = (
-    Mechanism(
-        "price path",
-        frozenset({"close"}),
-        _ANY,
-        "Closing prices move away from their recent path and come back, or go on.",
-        "If a price has gone far over a short span, then liquidity providers are paid to take the "
-        "other side; "
-        "over a long span information is absorbed slowly.",
-        "Limited risk-bearing capacity and slow diffusion of information do not vanish with one "
-        "trade.",
-    ),
-    Mechanism(
-        "overnight and intraday",
-        frozenset({"open", "close"}),
-        _SHORT,
-        "Prices set at the open and prices set at the close are made by different investors.",
-        "If the overnight move and the intraday move of an asset disagree, then the clientele "
-        "that pushed too "
-        "far is corrected.",
-        "Clienteles that trade at the open and at the close persist.",
-    ),
-    Mechanism(
-        "position in the range",
-        frozenset({"high", "low", "close"}),
-        _SHORT,
-        "Where the close stands between the extremes of a span shows who was in a hurry.",
-        "If the close stands near an extreme, then the pressure that carried it there is partly "
-        "transient.",
-        "Immediacy has to be paid for in every session.",
-    ),
-    Mechanism(
-        "bar shape",
-        frozenset({"open", "high", "low", "close"}),
-        _ANY,
-        "The shape and width of the bars say how contested a price was.",
-        "If ranges widen or narrow against their own past, then uncertainty about the asset has "
-        "changed.",
-        "Risk is priced across assets, and investors with a lottery preference overpay for it.",
-    ),
-    Mechanism(
-        "turnover",
-        frozenset({"volume"}),
-        _MIDDLE,
-        "Trading activity departs from its own norm.",
-        "If activity of an asset is unusually high or low, then attention or disagreement has "
-        "changed.",
-        "Attention is scarce and disagreement with constrained short sales is priced.",
-    ),
-    Mechanism(
-        "price and volume",
-        frozenset({"close", "volume"}),
-        _MIDDLE,
-        "Moves on heavy volume and moves on light volume are continued differently.",
-        "If price and volume move together, then the move was bought by the impatient and is "
-        "given back in part.",
-        "Volume separates trading for information from trading for liquidity.",
-    ),
-    Mechanism(
-        "price, range and volume",
-        frozenset({"open", "high", "low", "close", "volume"}),
-        _ANY,
-        "Bars and activity together show how much trade a given move took.",
-        "If a move took much volume, or a range was wide for little volume, then liquidity has "
-        "changed.",
-        "Compensation for liquidity and for risk varies between assets and persists.",
-    ),
-)  # fmt: skip
+
+def expected_direction(mechanism: Mechanism, expression: Expression) -> int:
+    """Return the sign the literature expects of `expression` as a factor of `mechanism`.
+
+    The expected sign of the mechanism's quantity, turned where the expression falls with it; 0
+    where the literature is divided or the expression does not clearly point either way.
+    """
+    if mechanism.direction == 0:
+        return 0
+    told = _QUANTITIES.get(mechanism.name, mechanism.subjects[-1])
+    return mechanism.direction * orientation(expression, told)
+
+
+def hypothesis_of(
+    mechanism: Mechanism, expression: Expression, *, direction: int = 0
+) -> Hypothesis:
+    """Return the hypothesis that `expression` was drawn from `mechanism` to carry out.
+
+    Nothing is checked: `miner.alignment` says how well it does.
+
+    Parameters
+    ----------
+    mechanism : Mechanism
+        What was meant.
+    expression : Expression
+        What was drawn.
+    direction : int
+        Sign with which high values should go with high labels, 0 where that is left open;
+        `expected_direction` gives the literature's.
+    """
+    expected = f" The literature expects: {mechanism.expects}." if mechanism.expects else ""
+    return Hypothesis(
+        observation=mechanism.observation,
+        knowledge=mechanism.knowledge + expected,
+        justification=mechanism.justification,
+        specification=f"{mechanism.name}: assets are ranked by {expression}{_sign(direction)}",
+        fields=tuple(fields(expression)),
+        direction=direction,
+        horizon=lookback(expression),
+        mechanism=mechanism.name,
+    )
 
 
 def hypothesis_for(
     expression: Expression, *, direction: int = 0, mechanisms: Sequence[Mechanism] = MECHANISMS
 ) -> Hypothesis:
-    """Return what `expression` can be read as: the narrowest mechanism that has its fields."""
+    """Return what `expression` can be read as: the first mechanism it `fits`.
+
+    Where it fits none, the first whose subjects it shows; where there is none either, the last.
+    """
+    traits = shown(expression)
+    showing = [m for m in mechanisms if set(m.subjects) <= traits] or [mechanisms[-1]]
     used = fields(expression)
-    known = next((m for m in mechanisms if used <= m.fields), mechanisms[-1])
-    return Hypothesis(
-        observation=known.observation,
-        knowledge=known.knowledge,
-        justification=known.justification,
-        specification=f"{known.name}: assets are ranked by {expression}",
-        fields=tuple(used),
-        direction=direction,
-        horizon=lookback(expression),
-        mechanism=known.name,
-    )
+    known = next((m for m in showing if used <= m.fields), showing[-1])
+    return hypothesis_of(known, expression, direction=direction)
+
+
+def description_for(hypothesis: Hypothesis, expression: Expression) -> str:
+    """Return in plain English what `expression` computes, and the sign `hypothesis` expects.
+
+    The words come from the expression alone, so that they fit the hypothesis only where it does.
+    """
+    concepts = ", ".join(_SPOKEN.get(name, name) for name in sorted(shown(expression)))
+    behind = lookback(expression)
+    span = f"looking back {behind} session{'s' * (behind != 1)}" if behind else "of one session"
+    reading = f"{in_words(expression)}, {span}, ranked across assets"
+    return f"{concepts}: {reading}{_sign(hypothesis.direction)}"
+
+
+def _sign(direction: int) -> str:
+    """Return what a direction says, as the end of a text."""
+    if direction == 0:
+        return ""
+    return f". High values should go with {'high' if direction > 0 else 'low'} returns."
