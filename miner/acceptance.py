@@ -1,4 +1,4 @@
-"""The gate a candidate passes once: validation out of sample, corrected for all that was tried."""
+"""What validation asks of a finalist, once."""
 
 from __future__ import annotations
 
@@ -20,23 +20,6 @@ def student_survival(t: float, df: float) -> float:
     return 0.5 * math.erfc(math.copysign(z, t) / math.sqrt(2.0))
 
 
-def p_value(estimate: MeanEstimate) -> float:
-    """Return the one-sided p-value of a mean above 0; what cannot be tested gives 1."""
-    if estimate.n < 2:
-        return 1.0
-    return student_survival(estimate.t, estimate.n - 1)
-
-
-def bonferroni(p: float, n_trials: int) -> float:
-    """Return min(1, p · n_trials).
-
-    `n_trials` counts every candidate that was measured, not the few that reached validation, and
-    the trials of earlier searches on an overlapping validation too. It holds under any dependence
-    among them.
-    """
-    return min(1.0, p * max(n_trials, 1))
-
-
 @dataclass(frozen=True, slots=True)
 class Bar:
     """What validation asks for.
@@ -44,33 +27,36 @@ class Bar:
     Parameters
     ----------
     alpha : float
-        Chance that a search on a market without signal accepts anything, at most.
+        Chance that a re-mining on a market without signal accepts anything, at most: all finalists
+        heard on any part of its validation share it. A test that rejects at exactly 5 % exceeds 5 %
+        in half of all counts; half of that keeps below it.
     min_ic : float
         Smallest validated RankIC worth having.
     max_correlation : float
         Largest |mean rank correlation| with a factor of the book or one accepted before.
     """
 
-    alpha: float = 0.05
+    alpha: float = 0.025
     min_ic: float = 0.01
     max_correlation: float = 0.7
 
 
-def judgement(estimate: MeanEstimate, n_trials: int, bar: Bar) -> tuple[str | None, float]:
-    """Return why validation refuses (None: it does not) and the corrected p-value.
+def judgement(estimate: MeanEstimate, p_family: float, n_heard: int, bar: Bar) -> str | None:
+    """Return why validation refuses a finalist, None where it does not.
 
     Parameters
     ----------
     estimate : MeanEstimate
         Of the incremental RankIC on validation, oriented by the sign found on train.
-    n_trials : int
-        Candidates measured, this search and earlier ones.
+    p_family : float
+        Its p-value, corrected for all that were heard (`miner.best_of`).
+    n_heard : int
+        How many those are.
     bar : Bar
         What is asked for.
     """
-    corrected = bonferroni(p_value(estimate), n_trials)
-    if corrected > bar.alpha:
-        return f"p = {corrected:.3g} > {bar.alpha:g} after {n_trials} trials", corrected
+    if not p_family <= bar.alpha:
+        return f"p = {p_family:.3g} > {bar.alpha:g} as one of {n_heard} heard on this validation"
     if not estimate.mean >= bar.min_ic:
-        return f"validated RankIC {estimate.mean:.4f} < {bar.min_ic:g}", corrected
-    return None, corrected
+        return f"validated RankIC {estimate.mean:.4f} < {bar.min_ic:g}"
+    return None

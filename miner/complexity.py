@@ -97,25 +97,84 @@ def redundancy(expression: Expression) -> str | None:
     return None
 
 
-def regularisation(
+@dataclass(frozen=True, slots=True)
+class Regularisation:
+    """R_g and what it is made of.
+
+    Parameters
+    ----------
+    length, parameters : int
+        SL and PC.
+    similarity : int
+        S: nodes of the largest common subtree with the references.
+    alignment : float
+        C in [0, 1]: how well hypothesis, description and expression agree.
+    features : int
+        |F|: distinct raw features.
+    weights : Weights
+        Of the parts.
+    """
+
+    length: int
+    parameters: int
+    similarity: int
+    alignment: float
+    features: int
+    weights: Weights
+
+    @property
+    def exploration(self) -> float:
+        """ER, lower is better."""
+        return (
+            self.weights.similarity * self.similarity
+            + self.weights.alignment * (1.0 - self.alignment)
+            + self.weights.features * log(1 + self.features)
+        )
+
+    @property
+    def total(self) -> float:
+        """R_g, lower is better."""
+        counted = self.weights.length * self.length + self.weights.parameters * self.parameters
+        return counted + self.exploration
+
+    def to_json(self) -> dict[str, float | int]:
+        """Return the parts under the paper's names, unweighted, with the sums they lead to."""
+        return {
+            "SL": self.length,
+            "PC": self.parameters,
+            "S": self.similarity,
+            "C": self.alignment,
+            "F": self.features,
+            "log(1+F)": log(1 + self.features),
+            "ER": self.exploration,
+            "R_g": self.total,
+        }
+
+
+def regulariser(
     measured: Complexity, *, similarity: int, alignment: float, weights: Weights
-) -> float:
-    """Return R_g, lower is better.
+) -> Regularisation:
+    """Return R_g with its parts.
 
     Parameters
     ----------
     measured : Complexity
         Of the candidate.
-    similarity : int
-        S: nodes of the largest common subtree with the references.
-    alignment : float
-        C in [0, 1]: how well hypothesis, description and expression agree.
-    weights : Weights
-        Of the parts.
+    similarity, alignment, weights
+        See `Regularisation`.
     """
-    exploration = (
-        weights.similarity * similarity
-        + weights.alignment * (1.0 - alignment)
-        + weights.features * log(1 + measured.features)
+    return Regularisation(
+        length=measured.length,
+        parameters=measured.parameters,
+        similarity=similarity,
+        alignment=alignment,
+        features=measured.features,
+        weights=weights,
     )
-    return weights.length * measured.length + weights.parameters * measured.parameters + exploration
+
+
+def regularisation(
+    measured: Complexity, *, similarity: int, alignment: float, weights: Weights
+) -> float:
+    """Return R_g, lower is better; see `regulariser`."""
+    return regulariser(measured, similarity=similarity, alignment=alignment, weights=weights).total

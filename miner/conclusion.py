@@ -1,4 +1,13 @@
-"""The end of a search: the only place that sees validation."""
+"""The end of a search: the only place that sees validation.
+
+First train decides who is called: a finalist must not depend on the scale of quotes, must be unlike
+the book, the recently retired and every fitter finalist, and must add to the book on train. Then
+all that are called are heard at once, each against what the *book* leaves of the label, and the
+test for the best of all heard (`miner.best_of`) gives each a p-value that holds for the whole
+family, whatever is accepted. Last they are accepted in the order of their fitness on train; a later
+one must also add to those accepted before it, on train and on validation. That can only refuse
+more, so the family's chance of a false acceptance stays what it is.
+"""
 
 from __future__ import annotations
 
@@ -9,157 +18,61 @@ from typing import Any
 
 import numpy as np
 
-from miner.acceptance import judgement
-from miner.hypothesis import Hypothesis
+from miner.acceptance import judgement, student_survival
+from miner.best_of import Family, best_of
+from miner.complexity import complexity, regulariser
+from miner.court import Bench, Peers, parts
+from miner.invariance import changes_when_rescaled
+from miner.outcome import Accepted, Outcome
 from miner.problem import Problem, SearchSettings
-from miner.ranks import centred_ranks, closest, percentile_ranks, residual_ranks
 from miner.records import Round, Survivor, TrialRecord
-from miner.split import Split
-from signals.errors import DataError
-from signals.evaluate import evaluate
-from signals.expression import Constant, Expression, call
-from signals.ic import MeanEstimate, hac_lags, ic, mean_with_interval, rank_ic
+from signals.expression import Constant, Expression, call, fields
+from signals.ic import MeanEstimate
 from signals.panel import FloatArray
 
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A factor that has passed every gate.
-
-    Parameters
-    ----------
-    expression : Expression
-        Oriented: a high value goes with a high label.
-    hypothesis : Hypothesis
-        With the measured direction of what was proposed.
-    description : str
-        What it measures, in words.
-    train, valid : MeanEstimate
-        Of the RankIC.
-    added_train, added_valid : MeanEstimate
-        Of the RankIC against what the book leaves of the label; `added_valid` is what was tested.
-    p_value : float
-        One-sided, corrected for all trials.
-    n_trials : int
-        Trials it was corrected for.
-    regularisation, turnover : float
-        R_g, and the turnover on train.
-    closest, correlation : str, float
-        The factor of the book most like it ("" of an empty book), and their mean rank correlation
-        on train.
-    parents : tuple of str
-        Expressions it was bred from.
-    """
-
-    expression: Expression
-    hypothesis: Hypothesis
-    description: str
-    train: MeanEstimate
-    valid: MeanEstimate
-    added_train: MeanEstimate
-    added_valid: MeanEstimate
-    p_value: float
-    n_trials: int
-    regularisation: float
-    turnover: float
-    closest: str
-    correlation: float
-    parents: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        estimates = ("train", "valid", "added_train", "added_valid")
-        return {
-            "expression": str(self.expression),
-            "hypothesis": self.hypothesis.to_json(),
-            "description": self.description,
-            **{name: getattr(self, name).to_json() for name in estimates},
-            "p_value": self.p_value,
-            "n_trials": self.n_trials,
-            "regularisation": self.regularisation,
-            "turnover": self.turnover,
-            "closest": self.closest,
-            "correlation": self.correlation,
-            "parents": list(self.parents),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a search came to.
-
-    Parameters
-    ----------
-    accepted : tuple of Accepted
-        In the order of fitness on train.
-    trials : tuple of TrialRecord
-        All of the search, with what validation decided about the finalists. For the ledger only.
-    counts : mapping of str to int
-        Candidates per gate.
-    n_trials : int
-        Trials the p-values are corrected for.
-    """
-
-    accepted: tuple[Accepted, ...]
-    trials: tuple[TrialRecord, ...]
-    counts: Mapping[str, int]
-    n_trials: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values, without the trials."""
-        return {
-            "accepted": [accepted.to_json() for accepted in self.accepted],
-            "counts": dict(self.counts),
-            "n_trials": self.n_trials,
-        }
+__all__ = ["Accepted", "Outcome", "conclude", "oriented"]
 
 
 def conclude(problem: Problem, last: Round, settings: SearchSettings) -> Outcome:
     """Put the finalists of a search to the test; call it once per search.
-
-    Finalists come in the order of their fitness on train. Each is evaluated in float64, oriented
-    by the sign of its train IC, compared with the book and with those accepted before it (on
-    train), and then tested on validation. Every refusal is recorded with its reason.
 
     Parameters
     ----------
     problem : Problem
         The one that was searched.
     last : Round
-        The state after the last round.
+        The state after the last round. Its seed also draws the resamples.
     settings : SearchSettings
         Those of the search.
 
     Raises
     ------
     DataError
-        If the panel is too short.
+        If the panel is too short, or an array is not of the dates it is meant for.
     """
-    court = _Court(problem, settings)
+    court = _Court(problem, settings, last.seed)
     n_trials = problem.earlier_trials + last.n_measured
-    decisions: dict[str, tuple[str, dict[str, Any]]] = {}
-    accepted: list[Accepted] = []
+    decisions: dict[str, _Verdict] = {}
+    called: list[_Called] = []
     for survivor in last.survivors[: settings.finalists]:
-        verdict = court.hear(survivor, n_trials)
-        if verdict.accepted is not None and len(accepted) == settings.max_accepted:
-            verdict = _Verdict("surplus", {"reason": f"{settings.max_accepted} accepted already"})
-        decisions[str(survivor.expression)] = (verdict.decision, verdict.detail)
+        answer = court.call(survivor)
+        if isinstance(answer, _Verdict):
+            decisions[str(survivor.expression)] = answer
+        else:
+            called.append(answer)
+    heard, family = court.hear(called, problem.heard)
+    accepted = []
+    for each in heard:
+        verdict = court.judge(each, family, n_trials)
+        decisions[str(each.called.survivor.expression)] = verdict
         if verdict.accepted is not None:
             accepted.append(verdict.accepted)
-            court.admit(verdict.accepted)
     trials = tuple(_decided(trial, decisions) for trial in last.trials)
     counts = Counter(last.counts)
-    counts.update(decision for decision, _ in decisions.values())
-    return Outcome(tuple(accepted), trials, dict(counts), n_trials)
-
-
-def _decided(
-    trial: TrialRecord, decisions: Mapping[str, tuple[str, dict[str, Any]]]
-) -> TrialRecord:
-    if trial.expression not in decisions:
-        return trial
-    decision, detail = decisions[trial.expression]
-    return TrialRecord(trial.number, trial.expression, decision, {**trial.detail, **detail})
+    counts.update(verdict.decision for verdict in decisions.values())
+    return Outcome(
+        tuple(accepted), trials, dict(counts), n_trials, family.n_heard, family.n_effective
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,124 +82,205 @@ class _Verdict:
     accepted: Accepted | None = None
 
 
+def _decided(trial: TrialRecord, decisions: Mapping[str, _Verdict]) -> TrialRecord:
+    if trial.expression not in decisions:
+        return trial
+    verdict = decisions[trial.expression]
+    detail = {**trial.detail, **verdict.detail}
+    return TrialRecord(trial.number, trial.expression, verdict.decision, detail)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Called:
+    """A finalist that train has nothing against, with its values on train, oriented by train."""
+
+    survivor: Survivor
+    sign: int
+    values: FloatArray
+    train: MeanEstimate
+    added: MeanEstimate
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Heard:
+    """A called one after validation was looked at, with its values there."""
+
+    called: _Called
+    values: FloatArray
+    valid: MeanEstimate
+    added: MeanEstimate
+    p_single: float
+    p_family: float
+
+
 class _Court:
-    """Labels and book of both parts, in float64, and what has been admitted."""
+    """Both parts of the split, and what has been accepted."""
 
-    def __init__(self, problem: Problem, settings: SearchSettings) -> None:
+    def __init__(self, problem: Problem, settings: SearchSettings, seed: int) -> None:
         self._settings = settings
-        self._split = parts = problem.split(settings)
-        _assert_ranges(problem, parts)
-        panel = problem.panel
-        label = problem.labels
-        self._panel = panel.rows(0, parts.valid.stop)
-        self._first = parts.train.start
-        span = slice(parts.train.start, parts.valid.stop)
-        self._universe = panel.universe[span]
-        self._label = np.where(self._universe, label[span], np.nan)
-        self._train = slice(0, parts.train.stop - self._first)
-        self._valid = slice(parts.valid.start - self._first, parts.valid.stop - self._first)
-        self._book = self._values(list(problem.book.values()))
-        self._target = residual_ranks(self._label, self._universe, self._book)
-        train_universe = self._universe[self._train]
-        self._peers: list[tuple[str, FloatArray]] = [
-            (name, centred_ranks(values[self._train], train_universe))
-            for name, values in zip(problem.book, self._book, strict=True)
-        ]
+        # no round of a search has the number 0
+        self._rng = np.random.default_rng([seed, 0])
+        self._train, self._valid = parts(problem, settings)
+        book, retired = list(problem.book.values()), list(problem.retired.values())
+        self._fitted = Bench(self._train, self._train.values(book))
+        self._held_out = Bench(self._valid, self._valid.values(book))
+        self._known, self._fitter = Peers(self._train), Peers(self._train)
+        for names, values in (
+            (problem.book, self._fitted.book),
+            (problem.retired, self._train.values(retired)),
+        ):
+            for name, array in zip(names, values, strict=True):
+                self._known.join(name, array)
+        self._n_accepted = 0
 
-    def _values(self, expressions: Sequence[Expression]) -> list[FloatArray]:
-        return evaluate(expressions, self._panel, first=self._first, dtype=np.float64)
-
-    def admit(self, accepted: Accepted) -> None:
-        """Ask of later finalists that they add to `accepted` too."""
-        values = self._values([accepted.expression])[0]
-        ranks = centred_ranks(values[self._train], self._universe[self._train])
-        self._peers.append((str(accepted.expression), ranks))
-        self._book.append(values)
-        self._target = residual_ranks(self._label, self._universe, self._book)
-
-    def hear(self, survivor: Survivor, n_trials: int) -> _Verdict:
-        """Judge one finalist; validation is looked at last."""
-        if abs(survivor.t) < self._settings.min_train_t:
-            reason = f"|t| {abs(survivor.t):.2f} < {self._settings.min_train_t:g} on train"
-            return _Verdict("weak", {"reason": reason})
+    def call(self, survivor: Survivor) -> _Called | _Verdict:
+        """Ask train whether a finalist is to be heard."""
+        expression, least = survivor.expression, self._settings.min_train_t
+        if abs(survivor.t) < least:
+            return _weak(f"|t| {abs(survivor.t):.2f} < {least:g} on train")
+        changes = changes_when_rescaled(expression, self._train.panel, self._rng)
+        if changes is not None:
+            return _Verdict("rescaled", {"reason": changes})
         sign = 1 if survivor.t > 0 else -1
-        values = sign * self._values([survivor.expression])[0]
-        ranks = centred_ranks(values[self._train], self._universe[self._train])
-        name, correlation = closest(ranks, self._peers)
-        limit = self._settings.bar.max_correlation
-        if abs(correlation) > limit:
-            reason = f"correlation {correlation:.2f} with {name}"
-            return _Verdict("correlated", {"reason": reason})
-        return self._tried(survivor, sign, values, (name, correlation), n_trials)
+        values = sign * self._train.values([expression])[0]
+        for peers in (self._known, self._fitter):
+            name, r = peers.closest(values)
+            if abs(r) > self._settings.bar.max_correlation:
+                return _Verdict("correlated", {"reason": f"correlation {r:.2f} with {name}"})
+        train = self._train.mean(self._train.raw(values))
+        added = self._train.mean(self._fitted.added(values))
+        if not added.t >= least:
+            return _weak(f"adds t {added.t:.2f} < {least:g} to the book on train", train)
+        self._fitter.join(str(expression), values)
+        return _Called(survivor, sign, values, train, added)
 
-    def _tried(
-        self,
-        survivor: Survivor,
-        sign: int,
-        values: FloatArray,
-        nearest: tuple[str, float],
-        n_trials: int,
-    ) -> _Verdict:
-        least = self._settings.min_assets
-        raw = rank_ic(values, self._label, min_assets=least)
-        added = ic(percentile_ranks(values, self._universe), self._target, min_assets=least)
-        bar = self._settings.bar
-        train = self._estimate(raw, self._train)
-        added_train = self._estimate(added, self._train)
-        least_t = self._settings.min_train_t
-        if not added_train.t >= least_t:
-            reason = f"adds t {added_train.t:.2f} < {least_t:g} to book and accepted on train"
-            return _Verdict("weak", {"train": train.to_json(), "reason": reason})
-        valid = self._estimate(raw, self._valid)
-        added_valid = self._estimate(added, self._valid)
-        refused, p = judgement(added_valid, n_trials, bar)
-        if refused is None and not valid.mean >= bar.min_ic:
-            refused = f"validated RankIC {valid.mean:.4f} < {bar.min_ic:g} without the book"
+    def hear(
+        self, called: Sequence[_Called], earlier: Sequence[Expression]
+    ) -> tuple[list[_Heard], Family]:
+        """Look at validation, once, for all that are called and all that were heard before."""
+        values = [
+            c.sign * x
+            for c, x in zip(
+                called, self._valid.values([c.survivor.expression for c in called]), strict=True
+            )
+        ]
+        others, unseen = self._heard_before(called, earlier)
+        series = [self._held_out.added(x) for x in (*values, *others)]
+        family = best_of(series, horizon=self._valid.horizon, rng=self._rng, unseen=unseen)
+        heard = [
+            _Heard(
+                called=each,
+                values=values[i],
+                valid=self._valid.mean(self._valid.raw(values[i])),
+                added=self._valid.mean(series[i]),
+                p_single=family.p_single[i],
+                p_family=family.p_family[i],
+            )
+            for i, each in enumerate(called)
+        ]
+        return heard, family
+
+    def _heard_before(
+        self, called: Sequence[_Called], earlier: Sequence[Expression]
+    ) -> tuple[list[FloatArray], int]:
+        """Return validation values of those, oriented by train, and how many have none any more."""
+        again = {c.survivor.expression for c in called}
+        others = [x for x in dict.fromkeys(earlier) if x not in again]
+        there = {*self._valid.panel.fields, "vwap"}
+        known = [x for x in others if fields(x) <= there]
+        means = [self._train.mean(self._fitted.added(x)).mean for x in self._train.values(known)]
+        values = self._valid.values(known)
+        turned = [-x if mean < 0 else x for x, mean in zip(values, means, strict=True)]
+        return turned, len(others) - len(known)
+
+    def judge(self, heard: _Heard, family: Family, n_trials: int) -> _Verdict:
+        """Decide about one that was heard, those before it being decided."""
+        bar, called = self._settings.bar, heard.called
         detail = {
-            "train": train.to_json(),
-            "valid": valid.to_json(),
-            "added_valid": added_valid.to_json(),
-            "p_value": p,
+            "train": called.train.to_json(),
+            "valid": heard.valid.to_json(),
+            "added_valid": heard.added.to_json(),
+            "p_value": heard.p_family,
+            "p_single": heard.p_single,
+            "n_heard": family.n_heard,
         }
+        refused = judgement(heard.added, heard.p_family, family.n_heard, bar)
+        if refused is None and not heard.valid.mean >= bar.min_ic:
+            refused = f"validated RankIC {heard.valid.mean:.4f} < {bar.min_ic:g} without the book"
         if refused is not None:
             return _Verdict("validation", detail | {"reason": refused})
-        accepted = Accepted(
-            expression=oriented(survivor.expression, sign),
-            hypothesis=survivor.candidate.hypothesis.oriented(sign),
-            description=survivor.candidate.description,
-            train=train,
-            valid=valid,
-            added_train=added_train,
-            added_valid=added_valid,
-            p_value=p,
-            n_trials=n_trials,
-            regularisation=survivor.regularisation,
-            turnover=survivor.turnover,
-            closest=nearest[0],
-            correlation=nearest[1],
-            parents=survivor.candidate.parents,
+        surplus = self._surplus(heard)
+        if surplus is not None:
+            return _Verdict("surplus", detail | {"reason": surplus})
+        nearest = self._known.closest(called.values)
+        self._admit(heard)
+        return _Verdict(
+            "accepted", detail, _accepted(heard, family, nearest, n_trials, self._settings)
         )
-        return _Verdict("accepted", detail, accepted)
 
-    def _estimate(self, series: FloatArray, part: slice) -> MeanEstimate:
-        rows = series[part]
-        return mean_with_interval(rows, lags=hac_lags(len(rows), horizon=self._split.horizon))
+    def _surplus(self, heard: _Heard) -> str | None:
+        """Return why one that passed is not needed beside those accepted before it."""
+        least, alpha = self._settings.min_train_t, self._settings.bar.alpha
+        if self._n_accepted == 0:
+            return None
+        if self._n_accepted == self._settings.max_accepted:
+            return f"{self._n_accepted} accepted already"
+        train = self._train.mean(self._fitted.added(heard.called.values))
+        if not train.t >= least:
+            return f"adds t {train.t:.2f} < {least:g} to book and accepted on train"
+        valid = self._valid.mean(self._held_out.added(heard.values))
+        p = student_survival(valid.t, valid.n - 1)
+        if p > alpha:
+            return f"adds to book and accepted with p = {p:.2g} > {alpha:g} on validation"
+        return None
+
+    def _admit(self, heard: _Heard) -> None:
+        """Ask of later ones that they add to this one too."""
+        self._n_accepted += 1
+        self._fitted.seat(heard.called.values)
+        self._held_out.seat(heard.values)
+        self._known.join(str(heard.called.survivor.expression), heard.called.values)
 
 
-def _assert_ranges(problem: Problem, parts: Split) -> None:
-    """Assert that every label is realised within the panel and that the parts are purged."""
-    last_close = parts.valid.stop - 1 + parts.purge
-    if last_close >= problem.panel.n_sessions:
-        raise DataError(
-            f"labels of validation end at row {last_close}, "
-            f"the panel has {problem.panel.n_sessions}",
-            rule="a label is used only once it is realised",
-        )
-    if parts.train.stop - 1 + parts.purge >= parts.valid.start:
-        raise DataError(
-            f"train {parts.train} and validation {parts.valid} share closes",
-            rule="train and validation are purged by lag + horizon",
-        )
+def _weak(reason: str, train: MeanEstimate | None = None) -> _Verdict:
+    detail = {} if train is None else {"train": train.to_json()}
+    return _Verdict("weak", detail | {"reason": reason})
+
+
+def _accepted(
+    heard: _Heard,
+    family: Family,
+    nearest: tuple[str, float],
+    n_trials: int,
+    settings: SearchSettings,
+) -> Accepted:
+    survivor, sign = heard.called.survivor, heard.called.sign
+    return Accepted(
+        expression=oriented(survivor.expression, sign),
+        hypothesis=survivor.candidate.hypothesis.oriented(sign),
+        description=survivor.candidate.description,
+        train=heard.called.train,
+        valid=heard.valid,
+        added_train=heard.called.added,
+        added_valid=heard.added,
+        p_value=heard.p_family,
+        p_single=heard.p_single,
+        n_heard=family.n_heard,
+        n_effective=family.n_effective,
+        n_trials=n_trials,
+        regularisation=regulariser(
+            complexity(survivor.expression),
+            similarity=survivor.similarity,
+            alignment=survivor.alignment.score,
+            weights=settings.weights,
+        ),
+        turnover=survivor.turnover,
+        stability=survivor.stability,
+        icir=survivor.icir,
+        closest=nearest[0],
+        correlation=nearest[1],
+        parents=survivor.candidate.parents,
+    )
 
 
 def oriented(expression: Expression, sign: int) -> Expression:

@@ -13,6 +13,7 @@ from miner.complexity import (
     complexity,
     excess,
     regularisation,
+    regulariser,
 )
 from signals.grammar import parse
 
@@ -49,3 +50,17 @@ def test_regularisation_is_the_papers_sum_with_alignment_the_right_way_round() -
     got = regularisation(measured, similarity=3, alignment=0.25, weights=weights)
     assert got == pytest.approx(5 + 10 + 300 + 750 + 10000 * log(2))
     assert got > regularisation(measured, similarity=3, alignment=0.5, weights=weights)
+
+
+def test_the_parts_of_the_regulariser_add_up() -> None:
+    """A table can show SL, PC, S, C, log(1 + |F|) and what they weigh together."""
+    measured = complexity(parse("TS_CORR($close, $volume, 10)"))
+    weights = Weights()
+    parts = regulariser(measured, similarity=3, alignment=0.5, weights=weights).to_json()
+    assert {name: parts[name] for name in ("SL", "PC", "S", "C", "F")} == {
+        "SL": 4, "PC": 1, "S": 3, "C": 0.5, "F": 2,
+    }  # fmt: skip
+    assert parts["log(1+F)"] == pytest.approx(log(3))
+    assert parts["ER"] == pytest.approx(0.02 * 3 + 1.0 * 0.5 + 0.2 * log(3))
+    assert parts["R_g"] == pytest.approx(0.02 * 4 + 0.04 * 1 + parts["ER"])
+    assert parts["R_g"] == regularisation(measured, similarity=3, alignment=0.5, weights=weights)
