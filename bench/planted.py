@@ -24,7 +24,7 @@ FORMULAS = (
     "TS_STD($high / $low, 12) / TS_MEAN($high / $low, 24)",
     "RANK(TS_MEAN($volume, 4) / TS_MEAN($volume, 35)) - RANK(TS_PCTCHANGE($close, 7))",
     "TS_MEAN(SIGN($close - $open), 9)",
-    "TS_ARGMAX($high, 18) - TS_ARGMIN($low, 18)",
+    "TS_ARGMAX($volume, 18) - TS_ARGMIN($close, 18)",
     "DECAYLINEAR($close / $open, 9)",
     "TS_COVARIANCE(TS_PCTCHANGE($volume, 1), TS_PCTCHANGE($close, 1), 14)",
     "TS_MEDIAN($close / DELAY($open, 1), 8)",

@@ -6,8 +6,10 @@ import pytest
 
 from bench.planted import FORMULAS
 from miner.books import seed_book, seed_books
+from miner.causes import MECHANISMS
 from miner.originality import SubtreeIndex, core
 from miner.sampling import features
+from miner.templates import templates
 from miner.units import is_scale_free
 from miner.zoo import ZOOS, zoo
 from signals.expression import Expression
@@ -24,7 +26,8 @@ def known() -> SubtreeIndex:
     """Return the zoos, the seed books and the offline proposer's own words."""
     books = [seed.expression for book in seed_books() for seed in seed_book(book)]
     zoos = [entry.expression for name in ZOOS for entry in zoo(name)]
-    return SubtreeIndex([*books, *zoos, *features()])
+    words = [parse(text) for mechanism in MECHANISMS for text in mechanism.forms]
+    return SubtreeIndex([*books, *zoos, *features(), *templates(), *words])
 
 
 @pytest.mark.parametrize("text", FORMULAS)
