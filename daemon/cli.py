@@ -242,13 +242,11 @@ def factors(options: argparse.Namespace) -> int:
 
 def mine_(options: argparse.Namespace) -> int:
     """`alphad mine`."""
-    from daemon import inspection
+    from daemon import mining
     from daemon.kernel_cache import drop_stale_kernels
 
     drop_stale_kernels()
-    return inspection.mine(
-        settings_path(options), options.market, options.seed, as_json=options.json
-    )
+    return mining.mine(settings_path(options), options.market, options.seed, as_json=options.json)
 
 
 def request_(options: argparse.Namespace) -> int:

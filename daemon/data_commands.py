@@ -22,10 +22,10 @@ from daemon.data_inspection import (
     picture,
 )
 from daemon.feeds.protocol import LiveFeed
+from daemon.inputs import check_inputs
 from daemon.inspection import chosen, only, opened, say
 from daemon.members import find_members, write_members
 from daemon.settings import load_settings
-from daemon.stages.book import check_inputs
 from daemon.terminal import asset_progress
 from signals.errors import ConfigError, DataError
 from storage import data

@@ -6,26 +6,19 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from daemon.clock import SystemClock
 from daemon.context import Context, Market, build_context
 from daemon.health import assess
 from daemon.settings import Settings, load_settings
-from daemon.stages.remine import WORKERS, pose
 from daemon.summary import FactorRow, factor_row
-from daemon.terminal import round_note, show_factors
-from miner.conclusion import Outcome, conclude
-from miner.proposer import GrammarProposer
-from miner.records import Round
-from miner.search import search
+from daemon.terminal import show_factors
 from signals.errors import ConfigError, DataError
-from storage import alerts, history, integrity, jobs, ledger, registry
+from storage import alerts, history, integrity, jobs, registry
 from storage.bars import last_vintage
 from storage.publishing import head
 
@@ -152,55 +145,6 @@ def factor_rows(context: Context, market: Market) -> list[FactorRow]:
         ics = history.book_ics(conn, market.name)
         monitors = history.last_states(conn, market.name)
     return [factor_row(f, ics.get(f.id), monitors.get(f.id)) for f in known]
-
-
-def mine(path: Path | None, name: str | None, seed: int, *, as_json: bool) -> int:
-    """Search on the stored bars as of now; nothing joins the book."""
-    context = opened(path)
-    market = only(context, name)
-    with context.database.read() as conn:
-        last = ledger.last_session(conn, market.name, "ingest")
-    if last is None:
-        raise DataError(
-            f"{market.name} has no bars yet",
-            rule="a search needs a stored history",
-            hint="start the daemon, or a replay, first",
-        )
-    problem, settings = pose(context, market, last)
-    error = Console(stderr=True)
-    state = Round(number=0, seed=seed, survivors=(), trials=(), counts={})
-    with ThreadPoolExecutor(WORKERS) as executor, error.status("searching") as shown:
-        for state in search(problem, GrammarProposer(), settings, seed=seed, executor=executor):
-            shown.update(f"{round_note(state)}; {settings.rounds - state.number} rounds left")
-    outcome = conclude(problem, state, settings)
-    if as_json:
-        say(outcome.to_json())
-    else:
-        show_outcome(Console(), outcome)
-    return 0
-
-
-def show_outcome(console: Console, outcome: Outcome) -> None:
-    """Print what a search came to."""
-    counts = ", ".join(f"{gate} {count}" for gate, count in outcome.counts.items())
-    console.print(f"candidates: {counts}")
-    table = Table(
-        "accepted", "RankIC train", "RankIC validation", "p (corrected)", "closest in book"
-    )
-    for accepted in outcome.accepted:
-        table.add_row(
-            str(accepted.expression),
-            f"{accepted.train.mean:.4f}",
-            f"{accepted.valid.mean:.4f}",
-            f"{accepted.p_value:.2g}",
-            f"{accepted.closest or '–'} {accepted.correlation:.2f}",
-        )
-    console.print(table if outcome.accepted else "nothing was accepted")
-    refused = Table("finalist refused", "by", "because")
-    for trial in outcome.trials:
-        if trial.decision in {"weak", "correlated", "validation", "surplus"}:
-            refused.add_row(trial.expression, trial.decision, str(trial.detail.get("reason", "")))
-    console.print(refused)
 
 
 def health(path: Path | None, *, as_json: bool) -> int:

@@ -32,6 +32,8 @@ log = structlog.get_logger()
 
 #: Seconds a killed child is waited for.
 GRACE_SECONDS = 10.0
+#: Seconds a child has for what follows its last round; at its deadline it begins no other.
+CONCLUDE_SECONDS = 300
 #: Seconds between two looks at the parent process.
 ORPHAN_SECONDS = 1.0
 #: Times a job is begun before it counts as failed; it goes on from its last round each time.
@@ -152,7 +154,7 @@ class ChildReminer:
     def look_after(self, market: Market, child: Child) -> None:
         """Take note of a child that has ended, or has used up its wall clock."""
         code = child.process.poll()
-        limit = market.settings.mining.deadline_seconds
+        limit = market.settings.mining.deadline_seconds + CONCLUDE_SECONDS
         if code is None and monotonic() - child.started <= limit:
             return
         del self.children[market.name]
@@ -223,5 +225,5 @@ def carry_out(path: Path, name: str, job_id: int) -> int:
                 f"{name} has no re-mining {job_id}", rule="a child carries out a stored job"
             )
         if job.status in jobs.OPEN:
-            run_job(context, market, job)
+            run_job(context, market, job, deadline=market.settings.mining.deadline_seconds)
     return 0

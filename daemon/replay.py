@@ -9,12 +9,12 @@ from pathlib import Path
 
 from daemon.clock import ReplayClock
 from daemon.context import Context, Market, open_context
+from daemon.inputs import check_inputs
 from daemon.reconcile import Reconciler
 from daemon.recovery import recover
 from daemon.reminers import InlineReminer
 from daemon.report import Truth, render_report
 from daemon.settings import Settings, build_settings, settings_toml
-from daemon.stages.book import check_inputs
 from daemon.stages.remine import OnRound
 from daemon.summary import Summary, summarise
 from signals.errors import ConfigError

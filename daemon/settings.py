@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -25,6 +25,8 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from daemon.group import Group, Positive, Share
+from daemon.mining_settings import MiningSettings
 from daemon.refusals import listed, nearest, settings_refusal
 from signals.errors import ConfigError
 
@@ -36,15 +38,7 @@ FILE_VARIABLE = "ALPHAD_CONFIG"
 #: Settings of a live feed that say how it is asked; what it answers is the same.
 HOW_TO_ASK = ("pace_seconds", "request_seconds", "memory_mb")
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[int, Field(ge=1)]
 MarketName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
-
-
-class Group(BaseModel):
-    """A frozen group of settings in which an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 #: The settings that mean something to each kind of feed.
@@ -209,33 +203,6 @@ class BookSettings(Group):
                     f"{low} {getattr(self, low)} is above {high} {getattr(self, high)}; "
                     f"lower {low} or raise {high}"
                 )
-        return self
-
-
-class MiningSettings(Group):
-    """Re-mining. Budgets count candidates; the deadline only stops a run."""
-
-    enabled: bool = Field(default=True, description="whether a `decayed` verdict opens a re-mining")
-    train_sessions: int = Field(default=500, ge=60, description="sessions candidates are fitted on")
-    valid_sessions: int = Field(default=250, ge=40, description="sessions finalists are proved on")
-    rounds: Positive = Field(default=8, description="rounds of proposals")
-    batch: int = Field(default=250, ge=2, description="candidates of one round")
-    finalists: Positive = Field(default=12, description="candidates that reach validation")
-    alpha: float = Field(
-        default=0.05, gt=0.0, lt=0.5, description="false discoveries per re-mining"
-    )
-    seed: int = Field(default=11, ge=0, description="seed of the search")
-    deadline_seconds: int = Field(
-        default=1800, ge=1, description="wall clock after which a run is stopped"
-    )
-
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        if self.finalists > self.rounds * self.batch:
-            raise ValueError(
-                f"finalists {self.finalists} is above rounds × batch = {self.rounds * self.batch}; "
-                "lower finalists or propose more"
-            )
         return self
 
 

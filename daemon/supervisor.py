@@ -20,12 +20,12 @@ from daemon.alerts import raise_alert
 from daemon.clock import SystemClock
 from daemon.context import Context, open_context
 from daemon.health import HEARTBEAT_LIMIT, assess, beat, heartbeat_path
+from daemon.inputs import check_inputs
 from daemon.metrics import build_registry
 from daemon.reconcile import Reconciler
 from daemon.recovery import recover
 from daemon.reminers import ChildReminer
 from daemon.settings import Settings, settings_toml
-from daemon.stages.book import check_inputs
 from daemon.web import WebServer, build_app
 from signals.errors import AlphadError, StorageError
 from storage.files import write_atomic

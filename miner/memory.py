@@ -55,6 +55,14 @@ class Tally:
     survived: int = 0
     best: float = 0.0
 
+    def __add__(self, other: Tally) -> Tally:
+        """Return both together."""
+        return Tally(
+            self.measured + other.measured,
+            self.survived + other.survived,
+            max(self.best, other.best),
+        )
+
 
 def tallied(
     before: Mapping[str, Tally], trials: Iterable[TrialRecord], bar: float
@@ -74,8 +82,7 @@ def tallied(
     for trial in trials:
         if trial.is_measured:
             name, t = trial.detail.get("mechanism", ""), abs(trial.detail["t"])
-            old = tallies.get(name, Tally())
-            tallies[name] = Tally(old.measured + 1, old.survived + (t >= bar), max(old.best, t))
+            tallies[name] = tallies.get(name, Tally()) + Tally(1, int(t >= bar), t)
     return tallies
 
 
@@ -99,6 +106,8 @@ class Memory:
         By mechanism, this search and earlier ones.
     decayed : tuple of Decayed
         Factors that were retired, and why.
+    tried : frozenset of Expression
+        Cores (`miner.originality.core`) of all candidates of this search so far.
     """
 
     round: int
@@ -108,3 +117,4 @@ class Memory:
     refused: tuple[Refused, ...] = ()
     tallies: Mapping[str, Tally] = field(default_factory=dict)
     decayed: tuple[Decayed, ...] = ()
+    tried: frozenset[Expression] = frozenset()

@@ -29,6 +29,8 @@ class SearchSettings:
         Survivors that meet validation.
     train_sessions, valid_sessions : int
         Sessions of the two parts.
+    embargo : int
+        Sessions left out between them beyond the purge.
     min_assets : int
         A session with fewer assets does not count.
     min_coverage, max_turnover, min_spread : float
@@ -36,7 +38,9 @@ class SearchSettings:
     min_train_t : float
         Smallest |t| on train of a finalist.
     min_alignment : float
-        Smallest C of a candidate that is measured.
+        Smallest C of a candidate that is measured; of two sides one wrong and one right give 0.5.
+    cost_bps : float
+        Cost of trading inside a book, charged to the fitness.
     penalty : float
         Weight of R_g in the fitness, in units of t.
     max_accepted : int
@@ -44,11 +48,12 @@ class SearchSettings:
     """
 
     rounds: int = 10
-    batch: int = 100
+    batch: int = 250
     population: int = 60
-    finalists: int = 20
+    finalists: int = 12
     train_sessions: int = 500
     valid_sessions: int = 250
+    embargo: int = 5
     min_assets: int = 30
     min_coverage: float = 0.6
     max_turnover: float = 1.2
@@ -57,7 +62,8 @@ class SearchSettings:
     niche: float = 0.8
     penalty: float = 1.0
     max_accepted: int = 3
-    min_alignment: float = 0.5
+    cost_bps: float = 1.0
+    min_alignment: float = 0.6
     complexity: ComplexityLimits = field(default_factory=ComplexityLimits)
     originality: OriginalityLimits = field(default_factory=OriginalityLimits)
     weights: Weights = field(default_factory=Weights)
@@ -76,7 +82,7 @@ class Problem:
         Sessions between knowing and trading, and sessions held.
     book : mapping of str to Expression
         Factors alive: live, shadow and decaying. A find must add to them.
-    references : sequence of Expression
+    references : mapping of str to Expression
         Other factors a find must not repeat: the zoo, the retired.
     retired : mapping of str to Expression
         Factors retired of late; a find must not be one of them in value either.
@@ -96,7 +102,7 @@ class Problem:
     label_lag: int = 1
     horizon: int = 1
     book: Mapping[str, Expression] = field(default_factory=dict)
-    references: Sequence[Expression] = ()
+    references: Mapping[str, Expression] = field(default_factory=dict)
     retired: Mapping[str, Expression] = field(default_factory=dict)
     earlier_trials: int = 0
     heard: Sequence[Expression] = ()
@@ -119,4 +125,5 @@ class Problem:
             self.horizon,
             settings.train_sessions,
             settings.valid_sessions,
+            settings.embargo,
         )

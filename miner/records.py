@@ -130,8 +130,8 @@ class TrialRecord:
         Its text.
     decision : str
         `measured`, the gate that refused it (`units`, `complexity`, `originality`, `coverage`,
-        `turnover`, `ties`), or after `conclude` for a finalist `weak`, `correlated`, `validation`,
-        `accepted`.
+        `turnover`, `ties`), or after `conclude` for a finalist `rescaled`, `weak`, `correlated`,
+        `validation`, `surplus`, `accepted`.
     detail : mapping
         Numbers and the reason.
     """

@@ -18,7 +18,7 @@ from miner.alignment import Alignment, alignment
 from miner.complexity import complexity, excess, redundancy, regularisation
 from miner.fitness import Fingerprint, Measured, Training, build_training, fitness, measure
 from miner.memory import Memory, Refused, tallied
-from miner.originality import SubtreeIndex, borrowed, core
+from miner.originality import SubtreeIndex, Tried, borrowed, core
 from miner.problem import Problem, SearchSettings
 from miner.proposer import Proposer
 from miner.records import Candidate, Round, Survivor, TrialRecord
@@ -83,7 +83,7 @@ def search(
     training = build_training(problem, settings)
     state = resume or Round(number=0, seed=seed, survivors=(), trials=(), counts={})
     gates = _Gates(problem, settings, state)
-    engine = _Engine(proposer, gates, training, problem, settings, executor, share)
+    engine = _Engine(proposer, gates, training, problem, settings, executor, share(training))
     population = engine.remeasured(state.survivors)
     while state.number < settings.rounds:
         state, population = engine.next_round(state, population)
@@ -98,17 +98,24 @@ class _Gates:
 
     def __init__(self, problem: Problem, settings: SearchSettings, state: Round) -> None:
         self._settings = settings
-        known = (*problem.book.values(), *problem.retired.values(), *problem.references)
-        self._known = SubtreeIndex(known)
-        self._tried = {core(parse(trial.expression)) for trial in state.trials}
+        known = {**problem.references, **problem.retired, **problem.book}
+        self._known = SubtreeIndex.of(known)
+        self._tried = Tried()
+        self.tried: set[Expression] = set()
+        for trial in state.trials:
+            self._note(parse(trial.expression))
+
+    def _note(self, expression: Expression) -> None:
+        self._tried.add(expression)
+        self.tried.add(core(expression))
 
     def refusal(self, candidate: Candidate) -> tuple[str, str] | None:
         """Return the gate that refuses and why, None where the candidate may be measured."""
         expression = candidate.expression
-        stripped = core(expression)
-        if stripped in self._tried:
-            return "duplicate", "the same factor was tried before"
-        self._tried.add(stripped)
+        repeated = self._tried.repeats(expression, self._settings.originality)
+        if repeated:
+            return "duplicate", repeated
+        self._note(expression)
         if not is_scale_free(expression):
             return "units", "changes when prices or volumes of one asset are rescaled"
         broken = redundancy(expression) or excess(complexity(expression), self._settings.complexity)
@@ -166,7 +173,7 @@ class _Engine:
     problem: Problem
     settings: SearchSettings
     executor: Executor | None
-    share: Share
+    shared: Any
 
     def next_round(self, state: Round, population: Population) -> tuple[Round, Population]:
         """Propose, gate, measure and select once."""
@@ -206,6 +213,7 @@ class _Engine:
             refusals={k: v for k, v in counts.items() if k not in ("proposed", "measured")},
             tallies=tallied(self.problem.experience, state.trials, self.settings.min_train_t),
             decayed=tuple(self.problem.decayed),
+            tried=frozenset(self.gates.tried),
         )
         rng = np.random.default_rng([state.seed, memory.round])
         admitted: list[Candidate] = []
@@ -225,7 +233,8 @@ class _Engine:
                 turned_away.append(Refused(candidate, gate, reason))
                 if gate != "duplicate":
                     trials.append(_trial(trials, candidate, gate, {"reason": reason}))
-            memory = replace(memory, refused=tuple(turned_away))
+            tried = frozenset(self.gates.tried)
+            memory = replace(memory, refused=tuple(turned_away), tried=tried)
         return admitted
 
     def _measured(self, expressions: Sequence[Expression]) -> list[Measured]:
@@ -233,8 +242,7 @@ class _Engine:
         chunks = [expressions[i : i + CHUNK] for i in range(0, len(expressions), CHUNK)]
         if self.executor is None:
             return [m for chunk in chunks for m in measure(chunk, self.training)]
-        shared = self.share(self.training)
-        tasks = [self.executor.submit(measure, chunk, shared) for chunk in chunks]
+        tasks = [self.executor.submit(measure, chunk, self.shared) for chunk in chunks]
         return [measured for task in tasks for measured in task.result()]
 
 

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
@@ -22,6 +22,10 @@ _TRIALS = table(Trial)
 
 #: A job in one of these is not finished.
 OPEN = (JobStatus.QUEUED.value, JobStatus.RUNNING.value)
+
+
+#: `trigger["by"]` of a search an operator has looked at; nothing waits for its outcome.
+OPERATOR = "operator"
 
 
 class TrialRow(NamedTuple):
@@ -130,10 +134,13 @@ def jobs(
 
 
 def last_job(connection: Connection, market: str) -> RemineJob | None:
-    """Return the job opened last in a market."""
-    query = select(_JOBS).where(_JOBS.c.market == market).order_by(_JOBS.c.id.desc()).limit(1)
-    row = connection.execute(query).mappings().first()
-    return None if row is None else record(RemineJob, row)
+    """Return the job the daemon opened last in a market; an operator's own searches are none."""
+    query = select(_JOBS).where(_JOBS.c.market == market).order_by(_JOBS.c.id.desc())
+    for row in connection.execute(query).mappings():
+        job = record(RemineJob, row)
+        if job.trigger.get("by") != OPERATOR:
+            return job
+    return None
 
 
 def record_trials(connection: Connection, job: RemineJob, rows: Iterable[TrialRow]) -> None:
@@ -151,9 +158,19 @@ def record_trials(connection: Connection, job: RemineJob, rows: Iterable[TrialRo
         connection.execute(insert(_TRIALS), values)
 
 
-def trials(connection: Connection, market: str, job_id: int) -> list[Trial]:
-    """Return the candidates of a job in the order they were tried."""
+def trials(
+    connection: Connection, market: str, job_id: int, *, decisions: Sequence[str] | None = None
+) -> list[Trial]:
+    """Return the candidates of a job in the order they were tried.
+
+    Parameters
+    ----------
+    decisions : sequence of str, optional
+        Only those on which one of these was taken.
+    """
     query = select(_TRIALS).where(_TRIALS.c.market == market, _TRIALS.c.job == job_id)
+    if decisions is not None:
+        query = query.where(_TRIALS.c.decision.in_(decisions))
     rows = connection.execute(query.order_by(_TRIALS.c.number)).mappings()
     return [record(Trial, row) for row in rows]
 

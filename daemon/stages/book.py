@@ -79,7 +79,7 @@ def declared_factors(market: Market) -> tuple[Seed, ...]:
         return seed_book(name)
     try:
         book = parse_book(Path(name).read_text(encoding="utf-8"))
-        check_fields(book)
+        check_fields((seed.id, seed.expression) for seed in book)
     except ExpressionError as exc:
         raise ExpressionError(
             f"seed book {name}: {exc.fact}", rule=exc.rule, hint=exc.hint
@@ -95,33 +95,16 @@ def declared_factors(market: Market) -> tuple[Seed, ...]:
     return book
 
 
-def check_fields(book: Iterable[Seed]) -> None:
-    """Raise an ExpressionError for the first factor that speaks of a field bars do not have."""
-    for seed in book:
-        unknown = sorted(set(fields(seed.expression)) - set(FIELDS))
+def check_fields(formulas: Iterable[tuple[str, Expression]]) -> None:
+    """Raise an ExpressionError for the first formula that speaks of a field bars do not have."""
+    for name, expression in formulas:
+        unknown = sorted(set(fields(expression)) - set(FIELDS))
         if unknown:
             raise ExpressionError(
-                f"factor {seed.id} uses the field ${unknown[0]}",
+                f"{name} uses the field ${unknown[0]}",
                 rule=f"bars have {', '.join(f'${name}' for name in FIELDS)}",
-                hint="use one of them, or remove the factor",
+                hint="use one of them, or remove the entry",
             )
-
-
-def check_inputs(market: Market) -> None:
-    """Read what else the settings name, so that a broken file stops the start and not a session.
-
-    Raises
-    ------
-    ConfigError, ExpressionError
-        The seed book.
-    MembershipError
-        The constituents.
-    """
-    declared_factors(market)
-    if market.settings.membership is not None:
-        membership.read_membership(market.settings.membership)
-    if market.lists is not None:
-        market.lists.overrides()
 
 
 def seed_factors(declared: Iterable[Seed]) -> list[Factor]:

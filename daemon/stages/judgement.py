@@ -269,7 +269,7 @@ def wanted_job(
     )
     reason = life.remining_reason(count, settings.book)
     purge = settings.label.lag + settings.label.horizon
-    needed = mining.train_sessions + mining.valid_sessions + 2 * purge
+    needed = mining.train_sessions + mining.valid_sessions + mining.embargo + 2 * purge
     waiting = any(state == "candidate" for state in states.values())
     if reason is None or not mining.enabled or panel.n_sessions < needed or waiting:
         return None

@@ -61,6 +61,7 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
     "mining": {
         "train_sessions": 60,
         "valid_sessions": 40,
+        "embargo": 0,
         "rounds": 2,
         "batch": 20,
         "finalists": 4,

@@ -206,15 +206,18 @@ class TestLooking:
         assert "prices are above zero" in said
 
     def test_mine(self, dead_home: Home) -> None:
-        """A search shows what it tried, joins nothing, and is the same for the same seed."""
+        """A search shows what it tried and joins nothing; the next one pays for its look."""
         before = alphad("factors", "--config", dead_home.config, "--json").out
         first, again = (
             alphad("mine", "--config", dead_home.config, "--json", "--seed", "3") for _ in range(2)
         )
-        assert first.code == 0
-        assert first.out == again.out
+        assert first.code == again.code == 0
         assert first.json()["counts"]["measured"] > 0
-        assert "candidates: " in alphad("mine", "--config", dead_home.config).out
+        assert again.json()["n_heard"] >= first.json()["n_heard"]
+        assert again.json()["n_trials"] > first.json()["n_trials"]
+        shown = alphad("mine", "--config", dead_home.config)
+        assert "measured on train" in shown.out
+        assert "round 1 of 2" in shown.err
         assert alphad("factors", "--config", dead_home.config, "--json").out == before
 
     def test_health_of_a_daemon_that_is_not_there(self, dead_home: Home) -> None:

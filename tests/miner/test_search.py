@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from miner.conclusion import Outcome, conclude
+from miner.hypothesis import description_for, hypothesis_for
 from miner.memory import Memory
 from miner.problem import Problem, SearchSettings
 from miner.proposer import GrammarProposer
@@ -57,12 +58,11 @@ def test_a_planted_factor_is_found_and_oriented(seed: int, text: str) -> None:
     assert outcome.accepted[0].valid.mean > 0.05
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_a_market_without_signal_gives_nothing(seed: int) -> None:
-    """Every finalist is refused, most of them by validation."""
-    outcome = mined(Problem(market(100 + seed)), seed=seed)
-    assert outcome.accepted == ()
-    assert outcome.counts["measured"] == outcome.n_trials > 150
+def test_a_market_without_signal_gives_nothing() -> None:
+    """Of ten such searches, each free to err in one of forty, at most one accepts anything."""
+    outcomes = [mined(Problem(market(100 + seed)), seed=seed) for seed in range(10)]
+    assert sum(bool(outcome.accepted) for outcome in outcomes) <= 1
+    assert all(outcome.counts["measured"] == outcome.n_trials > 150 for outcome in outcomes)
 
 
 def test_rounds_do_not_depend_on_the_executor() -> None:
@@ -132,9 +132,12 @@ class Stubborn:
 
     text: str
 
-    def propose(self, n: int, memory: Memory, rng: np.random.Generator) -> list[Candidate]:
-        (fresh,) = GrammarProposer().propose(1, memory, rng)
-        return [replace(fresh, expression=parse(self.text))] * n
+    def propose(self, n: int, _memory: Memory, _rng: np.random.Generator) -> list[Candidate]:
+        """Return it `n` times."""
+        expression = parse(self.text)
+        hypothesis = hypothesis_for(expression)
+        described = description_for(hypothesis, expression)
+        return [Candidate(hypothesis, described, expression)] * n
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+"""Who measures candidates: threads of this process, or a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from miner.search import Share, in_memory
+from signals.errors import ConfigError
+
+#: Candidates are measured side by side; numba kernels release the interpreter's lock.
+THREADS = 2
+#: Seconds to wait for a scheduler to answer.
+CONNECT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where tasks run, and how what all of them read gets there once."""
+
+    executor: Executor
+    share: Share = in_memory
+
+
+@contextmanager
+def open_workers(
+    cluster: str | None = None, *, connect_seconds: float = CONNECT_SECONDS
+) -> Iterator[Workers]:
+    """Yield the workers of a search; they measure the same wherever they are.
+
+    Parameters
+    ----------
+    cluster : str, optional
+        Address of a dask scheduler, as in `tcp://10.0.0.5:8786`; without one, this process.
+    connect_seconds : float
+        How long a scheduler is waited for.
+
+    Raises
+    ------
+    ConfigError
+        The extra `distributed` is not installed, or no scheduler answers.
+    """
+    if cluster is None:
+        with ThreadPoolExecutor(THREADS) as threads:
+            yield Workers(threads)
+        return
+    try:
+        from distributed import Client
+    except ImportError as exc:
+        raise ConfigError(
+            "mining.cluster is set, and the package distributed is not installed",
+            rule="a cluster is reached through dask",
+            hint="pip install 'alphad[distributed]', or leave mining.cluster out",
+        ) from exc
+    try:
+        client = Client(cluster, timeout=connect_seconds, set_as_default=False)
+    except (OSError, ValueError) as exc:  # TimeoutError is an OSError
+        raise ConfigError(
+            f"no dask scheduler answers at {cluster}: {exc}",
+            rule="mining.cluster is the address of a running scheduler",
+            hint="start it (dask scheduler), or leave mining.cluster out",
+        ) from exc
+    with client:
+        yield Workers(client.get_executor(), partial(client.scatter, broadcast=True))
