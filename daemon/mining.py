@@ -8,11 +8,13 @@ from datetime import date
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from daemon.context import Context, Market
 from daemon.inspection import only, opened, say
+from daemon.llm.opening import open_proposer
 from daemon.stages.pose import pose
 from daemon.stages.remine import OnRound, close_job, searched
 from daemon.workers import open_workers
@@ -60,9 +62,16 @@ def mine(path: Path | None, name: str | None, seed: int, *, as_json: bool) -> in
             hint="start the daemon, or a replay, first",
         )
     problem, settings = pose(context, market, last)
+    proposer = open_proposer(
+        context.settings.llm,
+        GrammarProposer(),
+        database=context.database,
+        market=market.name,
+        limits=settings.complexity,
+    )
     cluster = market.settings.mining.cluster
     with open_workers(cluster) as workers, shown_progress(settings) as on_round:
-        state = searched(problem, settings, GrammarProposer(), workers, seed, on_round=on_round)
+        state = searched(problem, settings, proposer, workers, seed, on_round=on_round)
     outcome = conclude(problem, state, settings)
     keep(context, market, last, seed, outcome)
     if as_json:
@@ -146,7 +155,7 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
         console.print("nothing was accepted", style="bold")
     refused = Table("finalist refused", "by", "because")
     for row in refusals(outcome):
-        refused.add_row(row["expression"], row["by"], row["because"])
+        refused.add_row(*(escape(row[name]) for name in ("expression", "by", "because")))
     if refused.row_count:
         console.print(refused)
 
@@ -167,10 +176,12 @@ def gate_table(outcome: Outcome) -> Table:
 
 def accepted_table(number: int, accepted: Accepted) -> Table:
     """Return one accepted factor with its hypothesis and its figures."""
-    table = Table(f"{number}", str(accepted.expression), title_justify="left")
+    table = Table(f"{number}", escape(str(accepted.expression)))
     train, valid = accepted.train, accepted.valid
-    table.add_row("hypothesis", accepted.hypothesis.knowledge)
-    table.add_row("measures", accepted.description)
+    # a model may have written these
+    table.add_row("hypothesis", escape(accepted.hypothesis.knowledge))
+    table.add_row("measures", escape(accepted.description))
+    table.add_row("proposed by", accepted.origin)
     table.add_row("RankIC train", interval(train.mean, train.low, train.high))
     table.add_row("RankIC validation", interval(valid.mean, valid.low, valid.high))
     table.add_row(

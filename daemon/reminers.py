@@ -20,6 +20,7 @@ from daemon import life
 from daemon.alerts import raise_alert, resolve_alert
 from daemon.clock import SystemClock
 from daemon.context import Context, Market, build_context
+from daemon.llm.settings import KEY_VARIABLE
 from daemon.settings import load_settings
 from daemon.stages.book import load_factors
 from daemon.stages.remine import OnRound, run_job
@@ -102,12 +103,22 @@ def most_urgent(context: Context) -> tuple[Market, RemineJob] | None:
     return market, job
 
 
-def spawn(path: Path, market: Market, job: RemineJob) -> subprocess.Popen[bytes]:
-    """Start the process that carries out `job`: a fresh interpreter, never a fork."""
+def spawn(
+    path: Path, market: Market, job: RemineJob, *, key: str | None = None
+) -> subprocess.Popen[bytes]:
+    """Start the process that carries out `job`: a fresh interpreter, never a fork.
+
+    Parameters
+    ----------
+    key : str, optional
+        Of the language model: no file holds it.
+    """
     command = [sys.executable, "-m", "daemon.cli", "remine"]
     command += ["--config", str(path)]
     command += ["--market", market.name, "--job", str(job.id), "--parent", str(os.getpid())]
     environment = {k: v for k, v in os.environ.items() if not k.upper().startswith("ALPHAD_")}
+    if key is not None:
+        environment[KEY_VARIABLE] = key
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
         command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL
     )
@@ -213,7 +224,8 @@ def carry_out(path: Path, name: str, job_id: int) -> int:
     DataError
         When there is no such job.
     """
-    settings = load_settings(path, {})
+    given = {k: v for k, v in os.environ.items() if k == KEY_VARIABLE}
+    settings = load_settings(path, given)
     settings.market(name)
     context = build_context(settings, SystemClock())
     market = context.markets[name]

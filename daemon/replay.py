@@ -78,6 +78,7 @@ def replay_settings(
             "state_dir": out.absolute() / "state",
             "publish_dir": out.absolute() / "published",
             "markets": {market: changed},
+            **({"llm": base.llm} if base is not None and base.llm.in_replay else {}),
         }
     )
 

@@ -26,6 +26,7 @@ from pydantic_settings import (
 )
 
 from daemon.group import Group, Positive, Share
+from daemon.llm.settings import LlmSettings
 from daemon.mining_settings import MiningSettings
 from daemon.refusals import listed, nearest, settings_refusal
 from signals.errors import ConfigError
@@ -288,6 +289,7 @@ class Settings(BaseSettings):
         default=30, ge=1, le=3600, description="seconds between two reconcile runs"
     )
     web: WebSettings = Field(default_factory=WebSettings)
+    llm: LlmSettings = Field(default_factory=LlmSettings)
     markets: dict[MarketName, MarketSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")

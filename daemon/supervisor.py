@@ -7,6 +7,7 @@ import signal
 import threading
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -21,10 +22,11 @@ from daemon.clock import SystemClock
 from daemon.context import Context, open_context
 from daemon.health import HEARTBEAT_LIMIT, assess, beat, heartbeat_path
 from daemon.inputs import check_inputs
+from daemon.llm.opening import require_extra
 from daemon.metrics import build_registry
 from daemon.reconcile import Reconciler
 from daemon.recovery import recover
-from daemon.reminers import ChildReminer
+from daemon.reminers import ChildReminer, spawn
 from daemon.settings import Settings, settings_toml
 from daemon.web import WebServer, build_app
 from signals.errors import AlphadError, StorageError
@@ -106,6 +108,8 @@ def run(settings: Settings) -> int:
     """
     clock = SystemClock()
     stopping = threading.Event()
+    if settings.llm.is_on:
+        require_extra()
     with open_context(settings, clock) as context:
         for market in context.markets.values():
             check_inputs(market)
@@ -113,7 +117,7 @@ def run(settings: Settings) -> int:
         path = settings.state_dir / "effective.toml"
         write_atomic(path, settings_toml(settings).encode())
         path.chmod(0o600)  # database_url may hold a password
-        reminer = ChildReminer(context, path)
+        reminer = ChildReminer(context, path, partial(spawn, key=settings.llm.key))
         context.ticked.update({name: clock.now() for name in settings.markets})
         daemon = Daemon(context, Reconciler(context, reminer), stopping, context.ticked)
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -280,6 +280,7 @@ def _accepted(
         closest=nearest[0],
         correlation=nearest[1],
         parents=survivor.candidate.parents,
+        origin=survivor.candidate.origin,
     )
 
 

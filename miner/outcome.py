@@ -48,6 +48,8 @@ class Accepted:
         of none, and their mean rank correlation on train.
     parents : tuple of str
         Expressions it was bred from.
+    origin : str
+        Who proposed it.
     """
 
     expression: Expression
@@ -69,6 +71,7 @@ class Accepted:
     closest: str
     correlation: float
     parents: tuple[str, ...]
+    origin: str
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -91,6 +94,7 @@ class Accepted:
             "closest": self.closest,
             "correlation": self.correlation,
             "parents": list(self.parents),
+            "origin": self.origin,
         }
 
 

@@ -27,7 +27,7 @@ class Candidate:
     parents : tuple of str
         Text of the expressions it was bred from.
     judged : Alignment, optional
-        What a model that was asked said of it; without one, rules say (`miner.alignment`).
+        What a model that was asked said of it; the rules of `miner.alignment` are heard too.
     origin : str
         Who proposed it.
     """

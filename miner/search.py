@@ -155,12 +155,19 @@ class _Gates:
 
 
 def alignment_of(candidate: Candidate, *, measured: int = 0) -> Alignment:
-    """Return what the model said of a candidate; where none was asked, what the rules say."""
-    if candidate.judged is not None:
-        return candidate.judged
-    return alignment(
+    """Return the alignment by rules, or what a model said of it where one was asked.
+
+    What an expression reads is a fact: a lenient judge, or one that wrote what it judges, cannot
+    lift c2 above what the rules give.
+    """
+    ruled = alignment(
         candidate.hypothesis, candidate.description, candidate.expression, measured=measured
     )
+    judged = candidate.judged
+    if judged is None:
+        return ruled
+    expressed = min(judged.expressed, ruled.expressed)
+    return Alignment(judged.described, expressed, (*judged.reasons, *ruled.reasons))
 
 
 @dataclass(frozen=True)

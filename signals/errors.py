@@ -9,6 +9,7 @@
     │   ├── BarsError                        bars
     │   └── MembershipError                  constituents
     ├── FeedError                   exit 69  a source did not deliver
+    ├── ModelError                  exit 69  a language model did not help
     ├── StorageError                exit 74  disk or database failed us
     │   ├── IntegrityError                   what was stored is not what was written
     │   └── ReservationError                 a ledger rule (exactly once) would be broken
@@ -87,6 +88,36 @@ class FeedError(AlphadError):
     """A source that did not deliver."""
 
     exit_code = 69
+
+
+class ModelError(AlphadError):
+    """A language model that did not help.
+
+    Parameters
+    ----------
+    fact, rule, hint, retryable
+        As of every error.
+    answered : bool
+        Whether it answered, but with nothing that can be used: another question may fare better.
+    over_budget : bool
+        Whether a budget forbids to ask, so that nothing was sent.
+    """
+
+    exit_code = 69
+
+    def __init__(
+        self,
+        fact: str,
+        *,
+        rule: str = "",
+        hint: str = "",
+        retryable: bool = False,
+        answered: bool = False,
+        over_budget: bool = False,
+    ) -> None:
+        super().__init__(fact, rule=rule, hint=hint, retryable=retryable)
+        self.answered = answered
+        self.over_budget = over_budget
 
 
 class StorageError(AlphadError):

@@ -437,6 +437,32 @@ class Alert(Base, table=True):
     resolved_at: datetime | None = None
 
 
+class ModelUsage(Base, table=True):
+    """One request to a language model: written at its worst before it is sent, settled after.
+
+    A row without `settled_at` is of a request whose end nobody saw; it counts as written.
+    """
+
+    __tablename__ = "model_usage"
+    __table_args__ = (
+        Index("ix_model_usage_run", "market", "job"),
+        Index("ix_model_usage_at", "at"),
+    )
+
+    number: int | None = Field(default=None, primary_key=True)
+    market: str
+    job: int
+    at: datetime
+    model: str
+    kind: str
+    input_tokens: int = Field(sa_type=BigInteger)
+    output_tokens: int = Field(sa_type=BigInteger)
+    cost: float = Field(sa_type=Float)
+    seconds: float = Field(sa_type=Float)
+    outcome: str | None = None
+    settled_at: datetime | None = None
+
+
 class OperatorRequest(Base, table=True):
     """What an operator asked for; applied once, by an observation, or refused by it."""
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from daemon.clock import ReplayClock
 from daemon.context import Context, Market
+from daemon.llm.opening import account, open_proposer
 from daemon.stages.pose import HEARD, pose, tallies_of
 from daemon.workers import Workers, open_workers
 from miner.conclusion import Accepted, Outcome, conclude
@@ -48,13 +50,24 @@ def run_job(
         job = jobs.start(conn, job)
     problem, settings = pose(context, market, job.opened_session, job)
     last = Round.from_json(job.checkpoint) if job.checkpoint else None
+    replaying = isinstance(context.clock, ReplayClock)
+    proposer = open_proposer(
+        context.settings.llm,
+        GrammarProposer(),
+        database=context.database,
+        market=market.name,
+        job=job.id,
+        replaying=replaying,
+        limits=settings.complexity,
+    )
     with open_workers(market.settings.mining.cluster) as workers:
-        last = exhaust(context, job, problem, settings, workers, last, on_round, deadline)
+        last = exhaust(context, job, problem, settings, proposer, workers, last, on_round, deadline)
+    model = account(proposer, context.database, market.name, job.id, replaying=replaying)
     outcome = conclude(problem, last, settings)
     baseline = problem.panel.sessions[problem.split(settings).valid.start].item()
     with context.database.transaction() as conn:
         when = joined or first_not_begun(conn, market)
-        register(conn, context, market, job, outcome, when, baseline)
+        register(conn, context, market, job, outcome, when, baseline, model)
     return outcome
 
 
@@ -63,6 +76,7 @@ def exhaust(
     job: RemineJob,
     problem: Problem,
     settings: SearchSettings,
+    proposer: Proposer,
     workers: Workers,
     last: Round | None,
     on_round: OnRound | None,
@@ -76,7 +90,7 @@ def exhaust(
         if on_round is not None:
             on_round(state)
 
-    return searched(problem, settings, GrammarProposer(), workers, job.seed, last, keep, deadline)
+    return searched(problem, settings, proposer, workers, job.seed, last, keep, deadline)
 
 
 def searched(
@@ -122,6 +136,7 @@ def register(
     outcome: Outcome,
     joined: date,
     baseline: date,
+    model: Mapping[str, Any],
 ) -> None:
     """Write the outcome: trials, challengers in shadow, the job's end; one transaction."""
     now = context.clock.now()
@@ -139,7 +154,11 @@ def register(
             hypothesis=accepted.hypothesis.to_json(),
             parents=accepted.parents,
             baseline_start=baseline,
-            detail={"job": job.id, "description": accepted.description},
+            detail={
+                "job": job.id,
+                "description": accepted.description,
+                "proposer": accepted.origin,
+            },
             evidence=proof(accepted),
         )
         registry.transition(
@@ -153,7 +172,7 @@ def register(
             now=now,
             evidence=proof(accepted),
         )
-    close_job(conn, context, market, job, outcome, joined if outcome.accepted else None)
+    close_job(conn, context, market, job, outcome, joined if outcome.accepted else None, model)
 
 
 def close_job(
@@ -163,6 +182,7 @@ def close_job(
     job: RemineJob,
     outcome: Outcome,
     joined: date | None,
+    model: Mapping[str, Any] | None = None,
 ) -> None:
     """Write every trial into the ledger and end the job; later re-minings count what was heard."""
     rows = [TrialRow(t.number, t.expression, t.decision, dict(t.detail)) for t in outcome.trials]
@@ -178,6 +198,7 @@ def close_job(
             "validated": sum(trial.decision in HEARD for trial in outcome.trials),
             "accepted": [str(accepted.expression) for accepted in outcome.accepted],
             "n_trials": outcome.n_trials,
+            **({"model": {**model}} if model else {}),
             "tallies": tallies_of(tallied({}, outcome.trials, bar)),
         },
         counts=outcome.counts,

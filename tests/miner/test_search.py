@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from miner.alignment import Alignment
 from miner.conclusion import Outcome, conclude
 from miner.hypothesis import description_for, hypothesis_for
 from miner.memory import Memory
 from miner.problem import Problem, SearchSettings
 from miner.proposer import GrammarProposer
 from miner.records import Candidate, Round
-from miner.search import search
+from miner.search import alignment_of, search
 from signals.errors import DataError
 from signals.evaluate import evaluate
 from signals.expression import Expression
@@ -161,3 +162,16 @@ def test_a_proposer_that_leads_nowhere_ends_the_round(gate: str, text: str) -> N
     assert first.counts[gate] == 1
     assert [t.decision for t in first.trials] == [gate]
     assert conclude(problem, first, strict).accepted == ()
+
+
+def test_a_lenient_judge_cannot_lift_what_an_expression_does_not_read() -> None:
+    """A model that finds liquidity in closing prices is heard on c1; c2 stays what the rules say."""
+    expression = parse("TS_MEAN(TS_PCTCHANGE($close, 1), 10)")
+    hypothesis = replace(hypothesis_for(expression), knowledge="Illiquid assets pay a premium.")
+    candidate = Candidate(
+        hypothesis, "liquidity: volume over range, 10 sessions", expression, judged=Alignment(1, 1)
+    )
+    found = alignment_of(candidate)
+    assert found.described == 1
+    assert found.expressed < 0.3
+    assert any("liquidity" in reason for reason in found.reasons)

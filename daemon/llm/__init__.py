@@ -1,0 +1,1 @@
+"""The language model behind the agents: endpoint, budgets, and what opens them."""
