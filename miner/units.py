@@ -10,6 +10,7 @@ arrive back-adjusted it even depends on later events.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 from signals.expression import Constant, Expression, Field
@@ -31,9 +32,11 @@ FIELD_UNITS: dict[str, Unit] = {
     "vwap": PRICE,
     "volume": SHARES,
     "amount": MONEY,
-    **dict.fromkeys(("industry", "sector", "subindustry"), RATIO),
 }
+#: Fields whose values only tell groups of assets apart: no number, and so without a unit.
+GROUPS = frozenset({"industry", "sector", "subindustry"})
 
+_WITHIN_GROUPS = frozenset({"GROUP_MEAN", "GROUP_RANK", "GROUP_ZSCORE"})
 #: How the unit of a call follows from its arguments; a call of any other operator has none.
 RULES: dict[str, str] = {
     **dict.fromkeys(("ABS", "DELAY", "DELTA", "DECAYLINEAR", "EMA", "SMA", "REGRESI"), "keeps"),
@@ -44,7 +47,6 @@ RULES: dict[str, str] = {
     **dict.fromkeys(("SEQUENCE", "AND", "OR"), "scale free"),
     **dict.fromkeys(("RANK", "ZSCORE", "SCALE", "MEAN", "STD", "SKEW", "KURT"), "pure number"),
     **dict.fromkeys(("MEDIAN", "CS_MAX", "CS_MIN"), "pure number"),
-    **dict.fromkeys(("GROUP_MEAN", "GROUP_RANK", "GROUP_ZSCORE"), "pure number"),
     **dict.fromkeys(("LOG", "EXP", "SQRT", "POW", "FLOOR", "PROD"), "pure number"),
     **dict.fromkeys(("ADD", "SUBTRACT", "MAX", "MIN"), "alike"),
     **dict.fromkeys(("GT", "GE", "EQ", "NE"), "compared"),
@@ -57,12 +59,17 @@ RULES: dict[str, str] = {
 }
 
 
+@lru_cache(maxsize=1 << 14)  # asked again for every node above
 def unit(expression: Expression) -> Unit | None:
     """Return the unit of `expression`, None of what has none: price plus volume, RANK($close)."""
     if isinstance(expression, Field):
         return FIELD_UNITS.get(expression.name)
     if isinstance(expression, Constant):
         return RATIO
+    if expression.op in _WITHIN_GROUPS:
+        values, groups = expression.args
+        told = isinstance(groups, Field) and groups.name in GROUPS
+        return RATIO if told and unit(values) == RATIO else None
     kinds = OPERATORS[expression.op].arguments
     series = [x for kind, x in zip(kinds, expression.args, strict=True) if kind == "series"]
     units = [unit(x) for x in series]

@@ -165,7 +165,7 @@ def test_a_proposer_that_leads_nowhere_ends_the_round(gate: str, text: str) -> N
 
 
 def test_a_lenient_judge_cannot_lift_what_an_expression_does_not_read() -> None:
-    """A model that finds liquidity in closing prices is heard on c1; c2 stays what the rules say."""
+    """Liquidity found in closing prices: the model is heard on c1, c2 is what the rules say."""
     expression = parse("TS_MEAN(TS_PCTCHANGE($close, 1), 10)")
     hypothesis = replace(hypothesis_for(expression), knowledge="Illiquid assets pay a premium.")
     candidate = Candidate(
