@@ -8,15 +8,17 @@ from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 from sqlalchemy import Connection
 
 from daemon.context import Context, Market
+from daemon.feeds.extras import check_fallback
 from miner.books import Seed, parse_book, seed_book, seed_books
 from signals.decay import Verdict
 from signals.errors import ConfigError, ExpressionError
 from signals.expression import Expression, fields
 from signals.grammar import parse
-from signals.panel import Panel
+from signals.panel import BoolArray, Panel
 from signals.watch import Watch
 from storage import history, membership, registry
 from storage.assembly import FIELDS
@@ -113,11 +115,15 @@ def check_inputs(market: Market) -> None:
     Raises
     ------
     ConfigError, ExpressionError
-        The seed book.
+        The seed book; a fallback that could not be asked.
     MembershipError
         The constituents.
     """
     declared_factors(market)
+    feed = market.settings.feed
+    if feed.fallback != "none":
+        key = feed.api_key.get_secret_value() if feed.api_key is not None else None
+        check_fallback(feed.fallback, market.name, key)
     if market.settings.membership is not None:
         membership.read_membership(market.settings.membership)
     if market.lists is not None:
@@ -153,11 +159,19 @@ def tail_with_universe(
 ) -> Panel:
     """Return the rows `start` to `stop` with the members of each session as its universe.
 
-    An asset takes part where it is a member on the session and has a bar in it.
+    An asset takes part where it is a member on the session and has a bar in it, and, unless
+    `universe.exclude_st` is off, is under no risk warning then.
     """
     tail = panel.rows(start, stop)
+    universe = tail.universe & members_of(context, market, tail)
+    if market.settings.universe.exclude_st:
+        universe &= ~tail.flagged("st")
+    return replace(tail, universe=universe)
+
+
+def members_of(context: Context, market: Market, panel: Panel) -> BoolArray:
+    """Return who is a member on each session, bar or not; everybody where there is no list."""
     if market.settings.membership is None and market.lists is None:
-        return tail
+        return np.ones((panel.n_sessions, panel.n_assets), dtype=np.bool_)
     with context.database.read() as conn:
-        members = membership.universe(conn, market.name, tail.sessions, tail.assets)
-    return replace(tail, universe=tail.universe & members)
+        return membership.universe(conn, market.name, panel.sessions, panel.assets)
