@@ -12,8 +12,17 @@ from datetime import date
 
 from daemon.context import Context, Market
 from daemon.feeds.protocol import FAILURES, LiveFeed, Parsed, Request
+from daemon.feeds.switch import Switch
 from daemon.gate import Judged
 from daemon.history_gate import judge_history, limits_of
+from daemon.switching import (
+    append_told,
+    kept_switches,
+    providers_of,
+    record_switches,
+    refused_switches,
+    switches_of,
+)
 from daemon.verdicts import as_said
 from signals.errors import FeedError
 from storage import data
@@ -154,28 +163,31 @@ def _fetch_chunk(
         for asset, reason in parsed.missing.items()
         if reason.partition(":")[0] in FAILURES
     }
-    said: list[Said] = []
-    vintage: Vintage | None = None
+    said = refused_switches(parsed.missing, span[1])
+    vintages: list[Vintage] = []
+    switches: list[Switch] = []
     if parsed.table.num_rows:
         judged = judge_history(
             parsed.table,
-            limits=limits_of(market.calendar.name, assets, span[1]),
+            limits=limits_of(market.settings, assets, span[1]),
             sources=parsed.sources,
         )
-        said = as_said(judged.verdicts)
+        said += as_said(judged.verdicts)
         tally.add(judged)
         if judged.checked is not None and judged.checked.table.num_rows:
-            vintage = context.bars.append(
-                market.name,
+            switches = kept_switches(switches_of(parsed), judged.checked.table)
+            vintages = append_told(
+                context,
+                market,
                 judged.checked.table,
-                source=market.feed.name,
-                known_at=context.clock.now(),
-                reconstructed=True,
                 cause="backfill",
+                providers=providers_of(parsed),
+                reconstructed=True,
             )
-            tally.bars += vintage.n_rows
-            tally.chunks += 1
-    _keep(context, market, span, parsed, [a for a in assets if a not in failed], said, vintage)
+            tally.bars += sum(vintage.n_rows for vintage in vintages)
+            tally.chunks += len(vintages)
+    done = [asset for asset in assets if asset not in failed]
+    _keep(context, market, span, parsed, done, said, vintages, switches)
     return failed
 
 
@@ -186,14 +198,17 @@ def _keep(
     parsed: Parsed,
     assets: Sequence[str],
     said: Sequence[Said],
-    vintage: Vintage | None,
+    vintages: Sequence[Vintage],
+    switches: Sequence[Switch],
 ) -> None:
-    """Record a chunk: its vintage, its verdicts and the marks of its assets, in one transaction."""
+    """Record a chunk: its vintages, verdicts, switches and marks, in one transaction."""
     now = context.clock.now()
     with context.database.transaction() as conn:
         known = data.marks(conn, market.name)
-        if vintage is not None:
+        for vintage in vintages:
             context.bars.record(conn, vintage)
+        if switches:
+            record_switches(conn, context, market, span[1], switches)
         data.append_verdicts(conn, market.name, span[1], now, said)
         data.save_marks(
             conn,

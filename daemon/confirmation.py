@@ -8,7 +8,7 @@ from typing import Any
 
 from daemon.alerts import raise_alert, resolve_alert
 from daemon.context import Context, Market
-from daemon.stages import live, publish
+from daemon.stages import live_again, publish
 from signals.errors import AlphadError
 from storage import ledger
 from storage.tables import RunStatus, StageRun
@@ -60,7 +60,7 @@ def settle(context: Context, market: Market, following: date | None) -> bool:
 def _is_time(
     context: Context, market: Market, facts: Mapping[str, Any], newest: StageRun | None
 ) -> bool:
-    due, wait = live.confirmation_due(facts), waits_until(newest)
+    due, wait = live_again.confirmation_due(facts), waits_until(newest)
     if due is None:
         resolve_alert(context, market.name, "unconfirmed")
         return False
@@ -80,7 +80,7 @@ def _confirmed(
         _give_up(context, market, session, "two fetches never agreed")
         return False
     try:
-        live.confirm(context, market, session)
+        live_again.confirm(context, market, session)
     except AlphadError as error:
         if following is None:
             raise

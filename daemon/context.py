@@ -22,6 +22,7 @@ from daemon.feeds.open import open_feed
 from daemon.feeds.protocol import Feed
 from daemon.index_lists import IndexLists
 from daemon.previous_closes import PreviousCloseReader
+from daemon.provider_past import stored_reader, switch_reader
 from daemon.settings import MarketSettings, Settings, config_hash
 from storage import membership
 from storage.bars import BarStore
@@ -136,7 +137,10 @@ def build_market(
         clock=clock,
         finality_minutes=settings.ingest.finality_minutes,
         universe=_members(bars, name),
+        index=settings.universe.index,
         previous_close=PreviousCloseReader(bars, name, calendar, clock),
+        stored=stored_reader(bars, name, clock),
+        switched=switch_reader(bars.database, name),
         folder=folder,
         environment=environment,
         on_answer=on_answer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,13 @@ def show_facts(console: Console, facts: DataFacts) -> None:
         for row in facts.rules:
             table.add_row(row["outcome"], row["rule"], str(row["verdicts"]), str(row["rows"]))
         console.print(table)
+    if facts.switches:
+        table = Table("since", "provider", "assets", "largest difference of a return")
+        for row in facts.switches[-NAMED:]:
+            gap = "" if row["gap"] is None else f"{row['gap'] * 1e4:.2g} basis points"
+            way = f"{row['before'] or 'begins with'} → {row['after']}"
+            table.add_row(row["session"], way, _counted(row["assets"]), gap)
+        console.print(table)
     for title, group in (
         ("membership", facts.membership),
         ("calendar", facts.calendar),
@@ -190,6 +198,11 @@ def as_time(text: str) -> datetime:
     """
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _counted(assets: Sequence[str]) -> str:
+    """Return how many assets, with the names of a few."""
+    return f"{len(assets)}: {', '.join(assets[:5])}" + (", …" if len(assets) > 5 else "")
 
 
 def _two_columns(console: Console, name: str, rows: Any) -> None:

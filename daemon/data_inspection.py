@@ -14,11 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daemon.context import Context, Market
+from daemon.feeds.fallback import FallbackFeed
+from daemon.feeds.protocol import LiveFeed
 from daemon.feeds.provider import ProviderFeed
+from daemon.switching import away_assets
 from signals.errors import DataError
 from storage import data, ledger, membership
 from storage.bars import last_vintage, vintages
-from storage.tables import HeldChange
+from storage.tables import HeldChange, ProviderSwitch
 
 #: Sessions whose coverage is listed one by one.
 RECENT = 20
@@ -55,6 +58,8 @@ class DataFacts:
     rules : sequence of mapping
         What the gate set aside or changed, by rule.
     membership, calendar, feed : mapping
+    switches : sequence of mapping
+        Changes of series from one provider to another, by session and providers.
     """
 
     market: str
@@ -72,6 +77,7 @@ class DataFacts:
     membership: Mapping[str, Any]
     calendar: Mapping[str, Any]
     feed: Mapping[str, Any]
+    switches: Sequence[Mapping[str, Any]] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -104,6 +110,7 @@ def data_facts(context: Context, market: Market) -> DataFacts:
         sources = data.sources(conn, name)
         rules = data.rules(conn, name)
         held = data.held(conn, name)
+        switched = data.switches(conn, name)
         spells = membership.load(conn, name)
         since = membership.first_known(conn, name)
         last = ledger.last_session(conn, name, "ingest")
@@ -139,7 +146,8 @@ def data_facts(context: Context, market: Market) -> DataFacts:
             "held": [_held(change) for change in held if change.applied_at is None],
         },
         calendar=_calendar(market, now),
-        feed=_feed(market, detail),
+        feed={**_feed(market, detail), "away": len(away_assets(switched, market.feed.name))},
+        switches=_switches(switched),
     )
 
 
@@ -313,10 +321,35 @@ def _feed(market: Market, detail: Mapping[str, Any]) -> dict[str, Any]:
         "coverage": detail.get("coverage"),
         "missing": detail.get("missing", []),
     }
-    if isinstance(market.feed, ProviderFeed):
+    if isinstance(market.feed, LiveFeed):
+        facts["fallback"] = market.settings.feed.fallback
+        feeds = market.feed.sources if isinstance(market.feed, FallbackFeed) else (market.feed,)
+        facts["left_alone_until"] = {
+            feed.name: feed.facts().breaker_until
+            for feed in feeds
+            if isinstance(feed, ProviderFeed) and feed.facts().breaker_until is not None
+        } or None
         facts["pace_seconds"] = market.settings.feed.pace_seconds
         facts["start"] = market.settings.feed.start
     return facts
+
+
+def _switches(rows: Sequence[ProviderSwitch]) -> list[dict[str, Any]]:
+    """Return the changes of provider, those of a session told together."""
+    groups: dict[tuple[date, str, str], list[ProviderSwitch]] = {}
+    for row in rows:
+        groups.setdefault((row.session, row.before, row.after), []).append(row)
+    return [
+        {
+            "session": str(session),
+            "before": before,
+            "after": after,
+            "assets": [row.asset for row in group],
+            "n_sessions": min((row.n_sessions for row in group if row.n_sessions), default=None),
+            "gap": max((row.gap for row in group if row.gap is not None), default=None),
+        }
+        for (session, before, after), group in groups.items()
+    ]
 
 
 def _keys(table: Any) -> list[Key]:

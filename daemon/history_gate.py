@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 
 from daemon.feeds.boards import price_limits
 from daemon.gate import Judged, Verdict, judge
-from daemon.plausibility import FREE_JUMP, JUMPED, LIMIT_JUMP, Limits
+from daemon.plausibility import JUMPED, LIMIT_JUMP, Limits
+from daemon.settings import MarketSettings
 from daemon.validation import Quarantined
 from signals.errors import BarsError
 
@@ -28,21 +29,24 @@ LIMITED = frozenset({"XSHG", "XSHE"})
 _ROUNDS = 20
 
 
-def limits_of(calendar: str, assets: Sequence[str], session: date) -> Limits:
-    """Return how far prices of a market may move in a session."""
-    if calendar not in LIMITED:
-        return Limits(jump=FREE_JUMP)
+def limits_of(settings: MarketSettings, assets: Sequence[str], session: date) -> Limits:
+    """Return how far bars of a market may be from those before them, by its settings."""
+    gate = settings.gate
+    free = float(np.log(1.0 + gate.max_jump))
+    limits = Limits(free, {}, gate.max_broken, gate.max_repeated, gate.max_index_gap)
+    if settings.calendar not in LIMITED:
+        return limits
     day = np.array([session], dtype="datetime64[D]")
     jumps = {}
     for asset in assets:
         try:
             percent = int(price_limits(asset, day)[0])
         except BarsError:
-            jumps[asset] = FREE_JUMP
+            jumps[asset] = free
             continue
         if percent != 10:
             jumps[asset] = float(-np.log(1.0 - (percent + 1) / 100.0))
-    return Limits(jump=LIMIT_JUMP, jumps=jumps)
+    return replace(limits, jump=LIMIT_JUMP, jumps=jumps)
 
 
 def judge_history(

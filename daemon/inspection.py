@@ -39,6 +39,7 @@ def opened(path: Path | None) -> Context:
             rule="a command that looks needs a daemon that has run",
             hint="start it with: alphad run, or name other settings with --config",
         )
+    context.database.check_current()
     return context
 
 

@@ -15,9 +15,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from daemon.context import Context, Market
+from daemon.feeds.fallback import FallbackFeed
 from daemon.feeds.provider import ProviderFeed
 from daemon.health import ages, heartbeat_path
 from daemon.restatement import CAUSES
+from daemon.switching import away_assets
 from signals.decay import Verdict
 from signals.errors import DataError
 from storage import alerts, data, history, jobs, ledger, registry
@@ -69,8 +71,17 @@ def market_families() -> dict[str, GaugeMetricFamily]:
         ("data_quarantined_rows", "Rows of the last session set aside.", market),
         ("restated_bars_total", "Stored bars told otherwise later.", [*market, "cause"]),
         ("data_confirmed", "1 when a second fetch agreed with the last session's.", market),
-        ("feed_requests", "Queries of a provider since the start.", [*market, "outcome"]),
-        ("feed_breaker_open", "1 while a provider that limited us is left alone.", market),
+        (
+            "feed_requests",
+            "Queries of a provider since the start.",
+            [*market, "provider", "outcome"],
+        ),
+        (
+            "feed_breaker_open",
+            "1 while a provider that limited us is left alone.",
+            [*market, "provider"],
+        ),
+        ("feed_away_assets", "Assets whose series the fallback tells.", market),
         ("calendar_horizon_days", "Days the exchange calendar still knows.", market),
         ("alerts_open", "Open alerts.", market),
         ("factor_rank_ic", "Mean RankIC of the last 60 realised.", [*market, "factor"]),
@@ -112,10 +123,13 @@ def fill(context: Context, market: Market, families: dict[str, GaugeMetricFamily
         all_jobs = jobs.jobs(conn, name)
         together = history.last_book_state(conn, name)
         written = data.bars_by_cause(conn, name)
+        switched = data.switches(conn, name)
         recent = market.calendar.previous_session(due, 2 * RECENT_SESSIONS)
         ics = history.book_ics(conn, name, from_session=recent)
     add("session_due_timestamp_seconds", midnight(due))
     add("alerts_open", len(open_alerts))
+    if market.settings.feed.fallback != "none":
+        add("feed_away_assets", len(away_assets(switched, market.feed.name)))
     if together is not None:
         add("book_evidence_ratio", together.evidence / together.threshold)
     if last is not None:
@@ -163,12 +177,14 @@ def add_data(
 
 def add_feed(market: Market, add: Callable[..., None]) -> None:
     """Add what a live feed knows of itself; it is told of this process, not of the database."""
-    if not isinstance(market.feed, ProviderFeed):
-        return
-    facts = market.feed.facts()
-    for outcome, n_requests in facts.requests.items():
-        add("feed_requests", n_requests, outcome)
-    add("feed_breaker_open", float(facts.breaker_until is not None))
+    feeds = market.feed.sources if isinstance(market.feed, FallbackFeed) else (market.feed,)
+    for feed in feeds:
+        if not isinstance(feed, ProviderFeed):
+            continue
+        facts = feed.facts()
+        for outcome, n_requests in facts.requests.items():
+            add("feed_requests", n_requests, feed.name, outcome)
+        add("feed_breaker_open", float(facts.breaker_until is not None), feed.name)
 
 
 def midnight(session: date) -> float:

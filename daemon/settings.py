@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -49,9 +49,11 @@ LIVE_KINDS = ("yahoo", "akshare")
 _FEED_FIELDS = {
     "parquet": frozenset({"path"}),
     "simulated": frozenset({"seed", "assets", "start"}),
-    "yahoo": _LIVE_FIELDS,
-    "akshare": _LIVE_FIELDS,
+    "yahoo": _LIVE_FIELDS | {"fallback", "api_key"},
+    "akshare": _LIVE_FIELDS | {"fallback"},
 }
+#: The second source that may stand behind each provider.
+_BEHIND = {"yahoo": "tiingo", "akshare": "baostock"}
 
 
 class FeedSettings(Group):
@@ -71,7 +73,8 @@ class FeedSettings(Group):
         default=None,
         gt=0.0,
         le=3600.0,
-        description="mean seconds between two requests; without it 1 (`yahoo`) or 2.5 (`akshare`)",
+        description="mean seconds between two requests, of a fallback too; without it 2.5 "
+        "(`akshare`) or 1 (any other)",
     )
     request_seconds: float = Field(
         default=30.0,
@@ -83,8 +86,26 @@ class FeedSettings(Group):
         default=2048, ge=256, description="MiB a provider's client may take beyond its libraries"
     )
 
+    fallback: Literal["none", "tiingo", "baostock"] = Field(
+        default="none",
+        description="second source where the first has no bars: `tiingo` behind `yahoo`, "
+        "`baostock` behind `akshare`; each is an extra of this package",
+    )
+    api_key: SecretStr | None = Field(
+        default=None,
+        exclude=True,  # from no dump can it be read
+        description="key of the fallback `tiingo`; from the environment only",
+    )
+
     @model_validator(mode="after")
     def _agree(self) -> Self:
+        if self.fallback not in ("none", _BEHIND.get(self.kind)):
+            raise ValueError(
+                f"fallback {self.fallback} does not stand behind kind `{self.kind}`; "
+                f"there is {_BEHIND.get(self.kind, 'none')}"
+            )
+        if self.api_key is not None and self.fallback != "tiingo":
+            raise ValueError("api_key has no meaning without fallback `tiingo`; unset it")
         if self.kind == "parquet" and self.path is None:
             raise ValueError("kind is `parquet` but no path is given; set path to a file or folder")
         for name in sorted(self.model_fields_set - {"kind"} - _FEED_FIELDS[self.kind]):
@@ -94,13 +115,17 @@ class FeedSettings(Group):
 
 
 class UniverseSettings(Group):
-    """Whose members take part, where the list is fetched and not a file of yours."""
+    """Who takes part: members of an index whose list is fetched, without risk warnings."""
 
     index: Literal["sp500", "csi500", "none"] = Field(
         default="none", description="index whose members are fetched (S&P 500, CSI 500), or none"
     )
     overrides: Path | None = Field(
         default=None, description="TOML of assets added to the fetched members or taken out"
+    )
+    exclude_st: bool = Field(
+        default=True,
+        description="whether assets under a risk warning (`st` of their bars) take no part",
     )
 
     @model_validator(mode="after")
@@ -136,6 +161,37 @@ class IngestSettings(Group):
         ge=0,
         le=1440,
         description="minutes after the close at which bars count as final",
+    )
+
+
+class GateSettings(Group):
+    """What a live feed's bars must fulfil beside the bars before them."""
+
+    max_jump: float = Field(
+        default=0.5,
+        gt=0.0,
+        le=20.0,
+        description="largest rise in a session, as a fraction, that no split or dividend has to "
+        "explain, and the fall that undoes it; an exchange's own price limits go before",
+    )
+    max_broken: Share = Field(
+        default=0.1,
+        description="share of a session's bars that may leave their last price, or be set aside "
+        "for it, at once",
+    )
+    max_repeated: Share = Field(
+        default=0.05,
+        description="share of a session's bars that may repeat the session before; above it the "
+        "source is stale",
+    )
+    index_check: bool = Field(
+        default=True,
+        description="whether the return of the followed index (universe.index) is asked for and "
+        "compared with its members'",
+    )
+    max_index_gap: Share = Field(
+        default=0.05,
+        description="largest distance between the median return of the members and the index's",
     )
 
 
@@ -226,6 +282,7 @@ class MarketSettings(Group):
     )
     label: LabelSettings = Field(default_factory=LabelSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
+    gate: GateSettings = Field(default_factory=GateSettings)
     monitor: MonitorSettings = Field(default_factory=MonitorSettings)
     blend: BlendSettings = Field(default_factory=BlendSettings)
     book: BookSettings = Field(default_factory=BookSettings)
@@ -240,6 +297,8 @@ class MarketSettings(Group):
             )
         if self.feed.kind == "simulated" and self.membership is not None:
             raise ValueError("membership has no meaning for a simulated feed; remove it")
+        if self.feed.kind not in LIVE_KINDS and self.gate != GateSettings():
+            raise ValueError("gate is for a live feed; remove it")
         if self.universe.index == "none":
             if self.feed.kind in LIVE_KINDS and self.membership is None:
                 raise ValueError(
@@ -367,6 +426,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
                 hint=nearest(PREFIX + top.upper(), known) or f"unset {name}",
             )
     stated = read_toml(path) if path is not None else {}
+    _refuse_keys(stated, path)
     try:
         values = _merged(stated, _Environment(ours)())
     except SettingsError as exc:
@@ -429,6 +489,10 @@ def _relevant(market: MarketSettings) -> dict[str, Any]:
             "mining": {"deadline_seconds"},
         },
     )
+    if market.feed.fallback == "none":
+        del stated["feed"]["fallback"]  # as if there were no such setting
+    if market.gate == GateSettings():
+        del stated["gate"]
     if market.universe == UniverseSettings():
         del stated["universe"]  # as if the group were not there
     else:
@@ -437,6 +501,19 @@ def _relevant(market: MarketSettings) -> dict[str, Any]:
     if book.is_file():  # what it says counts, not where it lies
         stated["seed_book"] = hashlib.sha256(book.read_bytes()).hexdigest()
     return stated
+
+
+def _refuse_keys(stated: Mapping[str, Any], path: Path | None) -> None:
+    """Refuse a key that stands in a file."""
+    markets = stated.get("markets")
+    for name, market in markets.items() if isinstance(markets, Mapping) else ():
+        feed = market.get("feed") if isinstance(market, Mapping) else None
+        if isinstance(feed, Mapping) and "api_key" in feed:
+            raise ConfigError(
+                f"markets.{name}.feed.api_key stands in {path}",
+                rule="a key comes from the environment only",
+                hint=f"remove it, and set {PREFIX}MARKETS__{name.upper()}__FEED__API_KEY",
+            )
 
 
 def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:

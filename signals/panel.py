@@ -16,8 +16,13 @@ FloatArray = npt.NDArray[np.floating[Any]]
 BoolArray = npt.NDArray[np.bool_]
 SessionArray = npt.NDArray[np.datetime64]
 
+FlagArray = npt.NDArray[np.uint8]
+
 #: The fields every panel has; others (`amount`) may be there.
 BASE_FIELDS = ("open", "high", "low", "close", "volume")
+#: What may be said of an asset on a session; the n-th is bit n of `Panel.flags`. `st` is a risk
+#: warning of a Chinese exchange; a limit is said of a close at the highest or lowest price allowed.
+FLAGS = ("suspended", "st", "limit_up", "limit_down")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +42,8 @@ class Panel:
     origin : int
         Absolute number of row 0: the count of sessions stored before it. Rolling sums are blocked
         by absolute number, so that a tail of the panel gives bit for bit what the whole gives.
+    flags : ndarray of uint8, shape (n_sessions, n_assets), or None
+        `FLAGS` as bits; None where the bars tell none.
     """
 
     sessions: SessionArray
@@ -44,10 +51,12 @@ class Panel:
     fields: Mapping[str, FloatArray]
     universe: BoolArray
     origin: int = 0
+    flags: FlagArray | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.sessions), len(self.assets))
-        for name, values in (*self.fields.items(), ("universe", self.universe)):
+        flags = () if self.flags is None else (("flags", self.flags),)
+        for name, values in (*self.fields.items(), ("universe", self.universe), *flags):
             if values.shape != shape:
                 raise DataError(
                     f"field {name!r} has shape {values.shape}, the panel has {shape}",
@@ -72,8 +81,16 @@ class Panel:
             sessions=self.sessions[start:stop],
             fields={name: values[start:stop] for name, values in self.fields.items()},
             universe=self.universe[start:stop],
+            flags=None if self.flags is None else self.flags[start:stop],
             origin=self.origin + start,
         )
+
+    def flagged(self, name: str) -> BoolArray:
+        """Return where one of `FLAGS` is said; shape (n_sessions, n_assets)."""
+        if self.flags is None:
+            return np.zeros((self.n_sessions, self.n_assets), dtype=np.bool_)
+        said: BoolArray = (self.flags >> FLAGS.index(name)) & 1 == 1
+        return said
 
     def row_of(self, session: date) -> int:
         """Return the row of `session`; a session the panel does not hold is a DataError."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from signals.panel import SessionArray
+from signals.panel import FLAGS, FlagArray, SessionArray
 
 #: The fields of a panel, in the order of their planes.
 FIELDS = ("open", "high", "low", "close", "volume", "amount")
@@ -36,11 +36,14 @@ class Rows:
         Each asset, in column order, with the number of the vintage that brought it.
     values : ndarray of shape (n_sessions, 8, n_assets)
         The planes of `PLANES`; fields are NaN where there is no bar, factors never.
+    flags : ndarray of uint8, shape (n_sessions, n_assets)
+        As `signals.panel.FLAGS` has them; 0 where there is no row.
     """
 
     sessions: SessionArray
     columns: Mapping[str, int]
     values: npt.NDArray[np.float64]
+    flags: FlagArray
 
     @property
     def present(self) -> npt.NDArray[np.bool_]:
@@ -80,10 +83,11 @@ def assemble(
 
     values = np.full((len(axis), len(PLANES), len(every)), np.nan)
     values[:, _ADJUSTMENT:] = 1.0
+    flags = np.zeros((len(axis), len(every)), dtype=np.uint8)
     for each, (_, table) in zip(days, tables, strict=True):
-        _scatter(values, axis, each, table, place)
+        _scatter(values, flags, axis, each, table, place)
     _adjust(values, carry)
-    return Rows(axis.astype("datetime64[D]"), every, values)
+    return Rows(axis.astype("datetime64[D]"), every, values, flags)
 
 
 def _days(table: Any) -> npt.NDArray[np.int32]:
@@ -93,6 +97,7 @@ def _days(table: Any) -> npt.NDArray[np.int32]:
 
 def _scatter(
     values: npt.NDArray[np.float64],
+    flags: FlagArray,
     axis: npt.NDArray[np.int32],
     days: npt.NDArray[np.int32],
     table: Any,
@@ -117,6 +122,16 @@ def _scatter(
         if plane < len(FIELDS):
             source = np.where(suspended, np.nan, source)
         values[row, plane, column] = source
+    said = _said(table)
+    flags[row, column] = said if everything else said[wanted]
+
+
+def _said(table: Any) -> FlagArray:
+    """Return the flags of each row of a table as bits."""
+    bits = np.zeros(table.num_rows, dtype=np.uint8)
+    for bit, name in enumerate(FLAGS):
+        bits |= np.asarray(table[name].to_numpy()).astype(np.uint8) << np.uint8(bit)
+    return bits
 
 
 def _adjust(values: npt.NDArray[np.float64], carry: npt.NDArray[np.float64] | None) -> None:

@@ -299,6 +299,7 @@ class BarStore:
             assets=tuple(rows.columns),
             fields={name: rows.values[:stop, plane] for plane, name in enumerate(FIELDS)},
             universe=rows.present[:stop],
+            flags=rows.flags[:stop],
         )
 
     def _tables(self, chosen: list[Vintage]) -> list[tuple[int, Any]]:
@@ -436,6 +437,7 @@ def _cut(market: str, cached: Cached, number: int, last_session: date) -> Panel:
         assets=tuple(cached.columns)[:width],
         fields={name: values[:stop, plane, :width] for plane, name in enumerate(FIELDS)},
         universe=cached.rows["present"][:stop, :width],
+        flags=cached.rows["flags"][:stop, :width],
     )
 
 

@@ -26,7 +26,7 @@ from signals.panel import SessionArray
 from storage.assembly import PLANES, Rows
 from storage.files import disk_errors, make_directory
 
-_FORMAT = 1
+_FORMAT = 2
 #: Columns are reserved in steps of this many, so that rows stay aligned to cache lines.
 _STEP = 64
 
@@ -44,7 +44,8 @@ class Cached:
     columns : mapping of str to int
         Each asset in column order with the number of the vintage that brought it.
     rows : structured ndarray of shape (n_sessions,)
-        `session`, `values` of shape (8, capacity), `present` of shape (capacity,); private pages.
+        `session`, `values` of shape (8, capacity), `present` and `flags` of shape (capacity,);
+        private pages.
     """
 
     generation: int
@@ -221,6 +222,7 @@ def _dtype(capacity: int) -> np.dtype[Any]:
             ("spare", "V48"),
             ("values", "<f8", (len(PLANES), capacity)),
             ("present", "?", (capacity,)),
+            ("flags", "u1", (capacity,)),
         ]
     )
 
@@ -236,6 +238,7 @@ def _pack(rows: Rows, capacity: int) -> npt.NDArray[Any]:
     packed["values"] = _empty_planes(capacity)
     packed["values"][:, :, :n_assets] = rows.values
     packed["present"][:, :n_assets] = rows.present
+    packed["flags"][:, :n_assets] = rows.flags
     packed["checksum"] = [_checksum(row) for row in packed]
     return packed
 
@@ -253,7 +256,8 @@ def _widened(base: Cached, kept: int, capacity: int) -> bytes:
     wide["values"] = _empty_planes(capacity)
     shared = min(capacity, base.capacity)
     wide["values"][:, :, :shared] = base.rows["values"][:kept, :, :shared]
-    wide["present"][:, :shared] = base.rows["present"][:kept, :shared]
+    for name in ("present", "flags"):
+        wide[name][:, :shared] = base.rows[name][:kept, :shared]
     wide["checksum"] = [_checksum(row) for row in wide]
     return wide.tobytes()
 

@@ -1,4 +1,4 @@
-"""What is kept about fetched data: verdicts of the gate, fetch marks, held membership changes."""
+"""What is kept about fetched data: verdicts, fetch marks, held membership changes, switches."""
 
 from __future__ import annotations
 
@@ -9,11 +9,20 @@ from typing import NamedTuple
 from sqlalchemy import Connection, func, insert, select, update
 
 from storage.database import upsert
-from storage.tables import DataVerdict, FetchMark, HeldChange, Vintage, record, table
+from storage.tables import (
+    DataVerdict,
+    FetchMark,
+    HeldChange,
+    ProviderSwitch,
+    Vintage,
+    record,
+    table,
+)
 
 _VERDICTS = table(DataVerdict)
 _MARKS = table(FetchMark)
 _HELD = table(HeldChange)
+_SWITCHES = table(ProviderSwitch)
 _VINTAGES = table(Vintage)
 
 
@@ -186,3 +195,16 @@ def sources(connection: Connection, market: str) -> Mapping[str, int]:
         .group_by(_VINTAGES.c.source)
     )
     return {source: int(n) for source, n in connection.execute(query)}
+
+
+def append_switches(connection: Connection, found: Sequence[ProviderSwitch]) -> None:
+    """Store changes of series from one provider to another, with the bars they brought."""
+    rows = [switch.model_dump(exclude={"number"}) for switch in found]
+    if rows:
+        connection.execute(insert(_SWITCHES), rows)
+
+
+def switches(connection: Connection, market: str) -> list[ProviderSwitch]:
+    """Return every change of a series from one provider to another, oldest first."""
+    query = select(_SWITCHES).where(_SWITCHES.c.market == market).order_by(_SWITCHES.c.number)
+    return [record(ProviderSwitch, row) for row in connection.execute(query).mappings().all()]

@@ -191,6 +191,26 @@ class Database:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
+    def check_current(self) -> None:
+        """Refuse tables of another release; for commands that only look and may not migrate.
+
+        Raises
+        ------
+        StorageError
+            The tables are of an earlier release, of a later one, or not there yet.
+        """
+        config = Config()
+        config.set_main_option("script_location", "storage:migrations")
+        head, current = ScriptDirectory.from_config(config).get_current_head(), self.revision()
+        if current == head:
+            return
+        raise StorageError(
+            f"database {self.name} is at revision {current or 'none'}, this release is at {head}",
+            rule="a command that only looks does not change the tables",
+            hint="alphad run brings them up to date, after a backup; if a newer release has "
+            "written them, use that one",
+        )
+
     def revision(self) -> str | None:
         """Return the revision of the tables, None for an empty database."""
         with self.read() as connection:

@@ -397,6 +397,23 @@ class FetchMark(Base, table=True):
     at: datetime
 
 
+class ProviderSwitch(Base, table=True):
+    """A change of one asset's series from one provider to another, with the proof it passed."""
+
+    __tablename__ = "provider_switches"
+    __table_args__ = (Index("ix_provider_switches_asset", "market", "asset"),)
+
+    number: int | None = Field(default=None, primary_key=True)
+    market: str
+    asset: str
+    session: date
+    before: str
+    after: str
+    n_sessions: int | None = None
+    gap: float | None = Field(default=None, sa_type=Float)
+    at: datetime
+
+
 class HeldChange(Base, table=True):
     """A change of an index's members that waits for an operator, or was confirmed by one."""
 

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from daemon.clock import Clock
-from daemon.feeds.eastmoney import read_history, read_snapshot
+from daemon.feeds.eastmoney import read_history, read_index, read_snapshot
 from daemon.feeds.eastmoney_history import (
     Bars,
     by_session,
@@ -40,6 +40,8 @@ from storage.bars import BAR_SCHEMA
 #: Days before the first session that are asked for: they show the factor before an ex-date and the
 #: close before the first session, also of a share that was suspended for months.
 LEAD = timedelta(days=400)
+#: What akshare calls the indices that a market may follow.
+INDICES = {"csi500": "sh000905"}
 _ADJUSTS = ("", "hfq")
 _ZONE = ZoneInfo("Asia/Shanghai")
 
@@ -102,6 +104,26 @@ class AkshareProvider:
         if answers and answers[0].query.kind == "spot":
             return self._from_snapshot(request, answers[0])
         return self._from_histories(request, answers)
+
+    def index_query(self, index: str, request: Request) -> Query | None:
+        """Return the query for an index over the sessions of a request, None where it has none."""
+        if index not in INDICES:
+            return None
+        return Query("index", INDICES[index], min(request.sessions) - LEAD, max(request.sessions))
+
+    def read_index(self, answer: Answer) -> Mapping[date, float]:
+        """Return the index's closes of sessions that were final when it was told.
+
+        Raises
+        ------
+        BarsError
+            The answer is not ok or cannot be closes.
+        """
+        if answer.outcome != "ok":
+            raise BarsError(answer.reason, rule="an index is told as a table")
+        days, closes = read_index(answer.payload)
+        told = zip(days.tolist(), closes.tolist(), strict=True)
+        return {day: level for day, level in told if self._finality(day) <= answer.received_at}
 
     def _shows(self, session: date, at: datetime) -> bool:
         """Return whether a snapshot taken at a time, which has no date, is of a session."""

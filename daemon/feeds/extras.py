@@ -13,7 +13,7 @@ from daemon.feeds.child import Limits
 from daemon.feeds.fallback import FallbackFeed, Source, Stored
 from daemon.feeds.protocol import Provider
 from daemon.feeds.provider import OnAnswer, Pacing, ProviderFeed
-from daemon.feeds.switch import Switch
+from daemon.feeds.switch import Switches
 from daemon.feeds.tiingo import TiingoProvider
 from signals.errors import ConfigError
 
@@ -32,7 +32,7 @@ def open_fallback(
     finality: Callable[[date], datetime],
     start: date,
     stored: Stored,
-    switched: Callable[[str], Switch | None],
+    switched: Callable[[], Switches],
     api_key: str | None = None,
     universe: Callable[[Sequence[date]], Sequence[str]] | None = None,
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
@@ -57,8 +57,8 @@ def open_fallback(
     Raises
     ------
     ConfigError
-        There is no such fallback, or not behind this feed; its package is not installed; it needs
-        a key and there is none.
+        There is no such fallback, or not behind this feed. Whether it can be asked says
+        `check_fallback`.
     """
     if kind not in BEHIND or BEHIND[kind] != primary.name:
         raise ConfigError(
@@ -66,20 +66,8 @@ def open_fallback(
             rule=", ".join(f"{after} stands behind {first}" for after, first in BEHIND.items()),
             hint="take the fallback of this market's provider, or none",
         )
-    if find_spec(kind) is None:
-        raise ConfigError(
-            f"the fallback {kind} is not installed",
-            rule="fallbacks are extras of this package",
-            hint=f"pip install 'alphad[{kind}]'",
-        )
     given = dict(environment or {})
-    if kind in KEY_VARIABLES:
-        if not api_key:
-            raise ConfigError(
-                f"the fallback {kind} has no key",
-                rule="a key comes from the environment, never from the settings file",
-                hint="set ALPHAD_MARKETS__<MARKET>__FEED__API_KEY",
-            )
+    if api_key and kind in KEY_VARIABLES:
         given[KEY_VARIABLES[kind]] = api_key
     provider: Provider = (
         TiingoProvider(finality) if kind == "tiingo" else BaostockProvider(finality)
@@ -95,3 +83,25 @@ def open_fallback(
         on_answer=on_answer,
     )
     return FallbackFeed(primary, secondary, stored=stored, switched=switched, universe=universe)
+
+
+def check_fallback(kind: str, market: str, api_key: str | None) -> None:
+    """Refuse a fallback that could not be asked, before anything starts.
+
+    Raises
+    ------
+    ConfigError
+        Its package is not installed, or it needs a key and there is none.
+    """
+    if find_spec(kind) is None:
+        raise ConfigError(
+            f"the fallback {kind} is not installed",
+            rule="fallbacks are extras of this package",
+            hint=f"pip install 'alphad[{kind}]', or set feed.fallback to none",
+        )
+    if kind in KEY_VARIABLES and not api_key:
+        raise ConfigError(
+            f"the fallback {kind} has no key",
+            rule="a key comes from the environment, never from the settings file",
+            hint=f"set ALPHAD_MARKETS__{market.upper()}__FEED__API_KEY",
+        )

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 from daemon.calendar import MarketCalendar
 from daemon.clock import Clock, SystemClock
 from daemon.feeds.akshare import AkshareProvider, PreviousCloses
 from daemon.feeds.child import Limits
+from daemon.feeds.extras import open_fallback
+from daemon.feeds.fallback import Stored
 from daemon.feeds.parquet import ParquetFeed
 from daemon.feeds.protocol import Feed, Provider
 from daemon.feeds.provider import OnAnswer, Pacing, ProviderFeed
 from daemon.feeds.simulated import SimulatedFeed
+from daemon.feeds.switch import Switches
 from daemon.feeds.yahoo import YahooProvider
 from daemon.settings import FeedSettings
 from signals.errors import ConfigError
+from storage.bars import BAR_SCHEMA
 
 #: Seconds between two requests that each provider is known to bear.
 PACE_SECONDS = {"yahoo": 1.0, "akshare": 2.5}
@@ -31,7 +36,10 @@ def open_feed(
     clock: Clock | None = None,
     finality_minutes: int = 90,
     universe: Callable[[Sequence[date]], Sequence[str]] | None = None,
+    index: str = "none",
     previous_close: PreviousCloses | None = None,
+    stored: Stored | None = None,
+    switched: Callable[[], Switches] | None = None,
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
     on_answer: OnAnswer | None = None,
@@ -50,7 +58,9 @@ def open_feed(
         Minutes after the close at which a provider's bars count as final.
     previous_close : callable or None
         See `daemon.feeds.akshare.AkshareProvider`; None knows no close.
-    universe, folder, environment, on_answer
+    stored, switched : callable or None
+        See `daemon.feeds.fallback.FallbackFeed`; None knows no bar and no switch.
+    universe, index, folder, environment, on_answer
         See `daemon.feeds.provider.ProviderFeed`.
     """
     if settings.kind == "simulated":
@@ -73,11 +83,12 @@ def open_feed(
         provider = YahooProvider(finality)
     else:
         provider = AkshareProvider(finality, clock, previous_close or _unknown)
-    return ProviderFeed(
+    primary = ProviderFeed(
         provider,
         clock=clock,
         start=settings.start,
         universe=universe,
+        index=index,
         limits=Limits(
             request_seconds=settings.request_seconds,
             kind_seconds=KIND_SECONDS,
@@ -88,6 +99,30 @@ def open_feed(
         environment=environment,
         on_answer=on_answer,
     )
+    if settings.fallback == "none":
+        return primary
+    key = settings.api_key
+    return open_fallback(
+        settings.fallback,
+        primary,
+        clock=clock,
+        finality=finality,
+        start=settings.start,
+        stored=stored or _no_bars,
+        switched=switched or dict,
+        api_key=key.get_secret_value() if key is not None else None,
+        universe=universe,
+        limits=Limits(request_seconds=settings.request_seconds, memory_mb=settings.memory_mb),
+        pace_seconds=settings.pace_seconds,
+        folder=folder,
+        environment=environment,
+        on_answer=on_answer,
+    )
+
+
+def _no_bars(assets: Sequence[str]) -> Any:  # noqa: ARG001
+    """Return that nothing is stored of any asset."""
+    return BAR_SCHEMA.empty_table()
 
 
 def _unknown(session: date) -> Mapping[str, float]:  # noqa: ARG001

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 
@@ -70,6 +71,27 @@ class Breaker:
         """Note a fetch without a rate limit."""
         self._trips = 0
         self._until = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `recall` takes, in plain values."""
+        return {
+            "trips": self._trips,
+            "until": self._until.isoformat() if self._until is not None else None,
+        }
+
+    def recall(self, stored: Mapping[str, Any]) -> None:
+        """Go on where another breaker has stopped.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            It is not what `to_json` returns.
+        """
+        trips, until = int(stored["trips"]), stored["until"]
+        moment = datetime.fromisoformat(until) if until is not None else None
+        if trips < 0 or (moment is not None and moment.tzinfo is None):
+            raise ValueError("trips are counted from 0, and a time has its zone")
+        self._trips, self._until = trips, moment
 
     def open_until(self, now: datetime) -> datetime | None:
         """Return until when nothing may be asked, None when it may."""

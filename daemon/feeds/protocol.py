@@ -7,7 +7,7 @@ is one call of the provider's client in a child process, and the answers become 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from hashlib import sha256
 from typing import Any, Protocol, runtime_checkable
@@ -28,11 +28,14 @@ class Request:
         Ascending.
     assets : tuple of str or None
         None asks for every asset the source has.
+    index : bool
+        Whether the levels of the market's index are wanted as well, where a feed knows one.
     """
 
     market: str
     sessions: tuple[date, ...]
     assets: tuple[str, ...] | None = None
+    index: bool = False
 
 
 class Feed(Protocol):
@@ -139,12 +142,15 @@ class Parsed:
         Each asset with bars, and the sha256 of the payload they came from.
     warnings : tuple of str
         What was left out or is doubtful.
+    index : mapping of date to float
+        Closes of the market's index, if they were wanted and were to be had.
     """
 
     table: Any
     missing: Mapping[str, str]
     sources: Mapping[str, str]
     warnings: tuple[str, ...]
+    index: Mapping[date, float] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -175,4 +181,23 @@ class Provider(Protocol):
 
     def parse(self, request: Request, answers: Sequence[Answer]) -> Parsed:
         """Return the bars of the sessions and assets asked for; every asset is there or missing."""
+        ...
+
+
+@runtime_checkable
+class IndexProvider(Protocol):
+    """What a provider has that tells levels of an index as well; pure, too."""
+
+    def index_query(self, index: str, request: Request) -> Query | None:
+        """Return the query for an index over the sessions of a request, None where it has none."""
+        ...
+
+    def read_index(self, answer: Answer) -> Mapping[date, float]:
+        """Return the index's closes of sessions that were final when it was told.
+
+        Raises
+        ------
+        ValueError, BarsError
+            The answer is not ok or cannot be closes.
+        """
         ...

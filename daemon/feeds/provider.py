@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,12 +14,24 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import structlog
 
 from daemon.clock import Clock
 from daemon.feeds.child import Child, Limits
 from daemon.feeds.pacing import Breaker, TokenBucket
-from daemon.feeds.protocol import FAILURES, Answer, Parsed, Provider, Query, Request
-from signals.errors import FeedError
+from daemon.feeds.protocol import (
+    FAILURES,
+    Answer,
+    IndexProvider,
+    Parsed,
+    Provider,
+    Query,
+    Request,
+)
+from signals.errors import BarsError, FeedError
+from storage.files import write_atomic
+
+log = structlog.get_logger()
 
 #: Failures in a row after which the provider counts as down and the rest is not asked.
 MAX_IN_A_ROW = 10
@@ -77,10 +90,13 @@ class ProviderFeed:
         First day of the market's history.
     universe : callable of a sequence of date to a sequence of str, or None
         The assets of sessions, asked for when a request names none.
+    index : str
+        Name of the index whose levels a request may want; "none" for none.
     max_failed : float
         Largest share of the assets that may lack an answer for the provider's sake; one always may.
     folder : Path or None
-        What clients may keep things in; None gives every fetch a new one.
+        What clients may keep things in, and the breaker beyond this process; None gives every
+        fetch a new one.
     environment : mapping of str to str or None
         Given to the child beside this process's own.
     on_answer : callable or None
@@ -98,6 +114,7 @@ class ProviderFeed:
         clock: Clock,
         start: date,
         universe: Callable[[Sequence[date]], Sequence[str]] | None = None,
+        index: str = "none",
         limits: Limits = Limits(),  # noqa: B008 - it is frozen
         pacing: Pacing = Pacing(),
         max_failed: float = 0.02,
@@ -112,6 +129,7 @@ class ProviderFeed:
         self._clock = clock
         self._start = start
         self._universe = universe
+        self._index = index
         self._limits = limits
         self._pacing = pacing
         self._max_failed = max_failed
@@ -122,8 +140,10 @@ class ProviderFeed:
         self._sleep = sleep
         self._bucket = TokenBucket(pacing.seconds, np.random.default_rng(pacing.seed))
         self._breaker = Breaker()
+        self._recall_breaker()
         self._requests: Counter[str] = Counter()
         self._kept: dict[Query, Answer] = {}
+        self._kept_breaker = ""
 
     def history(self, last: date) -> date | None:
         """Return the first day of the history, or None if it is after `last`."""
@@ -154,8 +174,13 @@ class ProviderFeed:
                 hint="wait, or raise feed.pace_seconds",
                 retryable=True,
             )
-        queries = self._provider.queries(request)
-        answers = self._ask(queries)
+        level = self._index_query(request)
+        # the index comes last: what goes wrong with it costs no bar
+        answers = self._ask([*self._provider.queries(request), *level])
+        of_index, answers = (
+            answers[len(answers) - len(level) :],
+            answers[: len(answers) - len(level)],
+        )
         parsed = self._provider.parse(request, answers)
         failed = {
             asset: reason
@@ -164,7 +189,7 @@ class ProviderFeed:
         }
         self._kept = {}
         if self._within_budget(request, failed):
-            return parsed
+            return self._with_index(parsed, of_index)
         again = set(self._provider.queries(replace(request, assets=tuple(failed))))
         self._kept = {each.query: each for each in answers if each.query not in again}
         raise self._over_budget(request, failed)
@@ -172,6 +197,24 @@ class ProviderFeed:
     def facts(self) -> FeedFacts:
         """Return what metrics tell of this feed."""
         return FeedFacts(dict(self._requests), self._breaker.open_until(self._clock.now()))
+
+    def _index_query(self, request: Request) -> list[Query]:
+        """Return the query for the index, where it is wanted and the provider has it."""
+        if not request.index or not isinstance(self._provider, IndexProvider):
+            return []
+        query = self._provider.index_query(self._index, request)
+        return [] if query is None else [query]
+
+    def _with_index(self, parsed: Parsed, answers: Sequence[Answer]) -> Parsed:
+        """Return bars with the levels of the index; without them there is a warning."""
+        for answer in answers:
+            if isinstance(self._provider, IndexProvider):
+                try:
+                    return replace(parsed, index=self._provider.read_index(answer))
+                except (ValueError, BarsError) as error:
+                    why = f"the index {answer.query.symbol} was not to be had: {error}"
+                    return replace(parsed, warnings=(*parsed.warnings, " ".join(why.split())))
+        return parsed
 
     def _named(self, request: Request) -> Request:
         """Return the request with its assets named."""
@@ -214,16 +257,41 @@ class ProviderFeed:
                     self._on_answer(len(answers), len(queries), answer.outcome)
         if stopped is None:
             self._breaker.reset()
+            self._keep_breaker()
         return answers
 
     def _stop(self, answer: Answer, in_a_row: int) -> tuple[str, str] | None:
         """Return outcome and error of all that is not asked after this answer, None to go on."""
         if answer.outcome == "limited":
             until = self._breaker.trip(self._clock.now())
+            self._keep_breaker()
             return ("limited", f"not asked before {_told(until)}")
         if in_a_row >= MAX_IN_A_ROW:
             return ("failed", f"not asked after {in_a_row} failures in a row")
         return None
+
+    def _recall_breaker(self) -> None:
+        """Leave a provider alone that has limited a process before this one."""
+        if self._folder is None:
+            return
+        try:
+            self._breaker.recall(json.loads(self._breaker_path(self._folder).read_text()))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("a kept breaker cannot be read", provider=self.name, error=str(error))
+
+    def _keep_breaker(self) -> None:
+        """Keep the breaker for a process after this one, where its state is another than kept."""
+        if self._folder is None:
+            return
+        path, text = self._breaker_path(self._folder), json.dumps(self._breaker.to_json())
+        if text != self._kept_breaker:
+            write_atomic(path, text.encode())
+            self._kept_breaker = text
+
+    def _breaker_path(self, folder: Path) -> Path:
+        return folder / f"{self.name}-breaker.json"
 
     def _known(self, query: Query) -> Answer | None:
         """Return the good answer of a former attempt."""

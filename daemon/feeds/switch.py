@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -18,6 +19,12 @@ COMPARED = 90
 LEVEL_BOUND = 5e-4
 
 
+#: Switches of one fetch that are told one by one.
+NAMED = 5
+#: The rule that an asset breaks which a second source may not take over.
+PROVED = "another source goes on with a series only where it tells the same of the past"
+
+
 @dataclass(frozen=True, slots=True)
 class Switch:
     """An asset's bars come from another provider.
@@ -30,7 +37,7 @@ class Switch:
     session : date
         The first one whose bar is the new provider's.
     overlap : Overlap or None
-        How the two agree; None where the series begins.
+        How the two agree; None where the series begins, and in one read back from the store.
     """
 
     asset: str
@@ -40,13 +47,42 @@ class Switch:
     overlap: Overlap | None
 
     def __str__(self) -> str:
-        if self.overlap is None:
+        if not self.before:
             return f"{self.asset} begins on {self.session} with {self.after}"
+        text = f"{self.asset} comes from {self.after} instead of {self.before} since {self.session}"
+        if self.overlap is None:
+            return text
         return (
-            f"{self.asset} comes from {self.after} instead of {self.before} since {self.session}: "
-            f"{self.overlap.n_sessions} common sessions, returns within "
+            f"{text}: {self.overlap.n_sessions} common sessions, returns within "
             f"{self.overlap.gap * 1e4:.2g} basis points"
         )
+
+
+def told_switches(switches: Sequence[Switch]) -> tuple[str, ...]:
+    """Return warnings: one for each of the first few switches, and how many there are beyond."""
+    more = len(switches) - NAMED
+    beyond = (f"{more} more assets come from {switches[-1].after} now",) if more > 0 else ()
+    return (*map(str, switches[:NAMED]), *beyond)
+
+
+#: The switches of each asset that has any, by session.
+Switches = Mapping[str, tuple[Switch, ...]]
+
+
+def provider_on(switches: tuple[Switch, ...], session: date, primary: str) -> str:
+    """Return whose bar of a session an asset has.
+
+    Parameters
+    ----------
+    switches : tuple of Switch
+        Of one asset, by session.
+    primary : str
+        Whose it is where no switch says otherwise.
+    """
+    made = [each for each in switches if each.session <= session]
+    if made:
+        return made[-1].after
+    return (switches[0].before or switches[0].after) if switches else primary
 
 
 def prove_overlap(stored: Any, rows: Any) -> Overlap:

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 from sqlalchemy import Connection
 
 from daemon.context import Context, Market
@@ -16,7 +17,7 @@ from signals.decay import Verdict
 from signals.errors import ConfigError, ExpressionError
 from signals.expression import Expression, fields
 from signals.grammar import parse
-from signals.panel import Panel
+from signals.panel import BoolArray, Panel
 from signals.watch import Watch
 from storage import history, membership, registry
 from storage.assembly import FIELDS
@@ -136,11 +137,19 @@ def tail_with_universe(
 ) -> Panel:
     """Return the rows `start` to `stop` with the members of each session as its universe.
 
-    An asset takes part where it is a member on the session and has a bar in it.
+    An asset takes part where it is a member on the session and has a bar in it, and, unless
+    `universe.exclude_st` is off, is under no risk warning then.
     """
     tail = panel.rows(start, stop)
+    universe = tail.universe & members_of(context, market, tail)
+    if market.settings.universe.exclude_st:
+        universe &= ~tail.flagged("st")
+    return replace(tail, universe=universe)
+
+
+def members_of(context: Context, market: Market, panel: Panel) -> BoolArray:
+    """Return who is a member on each session, bar or not; everybody where there is no list."""
     if market.settings.membership is None and market.lists is None:
-        return tail
+        return np.ones((panel.n_sessions, panel.n_assets), dtype=np.bool_)
     with context.database.read() as conn:
-        members = membership.universe(conn, market.name, tail.sessions, tail.assets)
-    return replace(tail, universe=tail.universe & members)
+        return membership.universe(conn, market.name, panel.sessions, panel.assets)

@@ -1,4 +1,4 @@
-"""Ingest from a live feed: the session past the gate, restatements found, a second fetch to agree.
+"""Ingest from a live feed: the session past the gate, restatements found.
 
 The first fetch of a session is provisional. It is final when a second one, half an hour later,
 tells the same; or at once where the next session has opened already.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
 import pyarrow.compute as pc
@@ -16,22 +16,34 @@ from sqlalchemy import Connection
 
 from daemon.backfill import Backfilled, backfill, ever_members, history_span, missing_spans
 from daemon.context import Context, Market
+from daemon.feeds.switch import Switch
 from daemon.gate import Judged, judge
 from daemon.history_gate import limits_of
 from daemon.market_wide import traded_share
 from daemon.members import Members, find_members, write_members
-from daemon.stages.live_fetch import TRAILING, Told, ask, ask_again, window_of
-from daemon.stages.restated import Restated, between, find_restated, keep, of_assets
+from daemon.stages.live_fetch import TRAILING, Told, ask, window_of
+from daemon.stages.restated import (
+    Restated,
+    between,
+    find_restated,
+    keep,
+    of_assets,
+)
 from daemon.stages.stage import Result, fingerprint, perform
+from daemon.switching import (
+    append_told,
+    counted,
+    kept_switches,
+    record_switches,
+    refused_switches,
+)
 from daemon.verdicts import as_said, refuse
 from signals.errors import BarsError, FeedError
 from storage import alerts, data, ledger
 from storage.data import Said
-from storage.membership import Membership, load
-from storage.tables import StageRun, Vintage
+from storage.membership import Membership
+from storage.tables import Vintage
 
-#: Between two fetches that are to agree.
-CONFIRM_AFTER = timedelta(minutes=30)
 #: Broken rows named in the ledger; all of them are counted.
 NAMED_ROWS = 20
 
@@ -50,15 +62,16 @@ def compute(context: Context, market: Market, session: date) -> Result:
     complete_histories(context, market, session, members, today, detail)
     before = market.calendar.previous_session(session)
     window = window_of(market, session)
-    stored = _stored(
+    stored = stored_bars(
         context, market, market.calendar.previous_session(session, 2 * TRAILING), before
     )
     told = _asked(context, market, session, today)
-    limits = limits_of(market.calendar.name, today, session)
+    limits = limits_of(market.settings, today, session)
     restated = _restated(context, market, session, stored, told)
     expected = set(today) & set(pc.unique(between(stored, window[0], before)["asset"]).to_pylist())
     if restated.distrusted:
         told = replace(told, today=of_assets(told.today, set(restated.distrusted), without=True))
+    index_returns = _index_returns(told.index, before, session)
     judged = judge(
         told.today,
         sessions=[session],
@@ -67,137 +80,42 @@ def compute(context: Context, market: Market, session: date) -> Result:
         expected=expected or None,
         before=between(restated.over(stored), window[0], before) if stored.num_rows else None,
         limits=limits,
+        index_returns=index_returns,
         sources=told.sources,
     )
     _hint_provisional(market, session, judged)
     refuse(context, market, session, judged)
-    vintages = [*keep(context, market, restated), *_session_vintages(context, market, judged)]
+    table = judged.checked.table if judged.checked is not None else told.today
+    switches = kept_switches(told.switches, restated.over(table))
+    # what was told of earlier sessions of a series that changes hands now is the former provider's
+    former = {each.asset: each.before for each in told.switches if each.before}
+    vintages = [
+        *keep(context, market, restated, {**told.providers, **former}),
+        *_session_vintages(context, market, judged, told.providers),
+    ]
     following = market.calendar.next_session(session)
     detail |= {
-        **_facts(market, session, judged, told.missing, told.received_at),
+        **session_facts(market, session, judged, told.missing, told.received_at),
+        **_joined_facts(market, table, told.providers, switches),
         **restated.facts(len(expected)),
+        "index_return": index_returns.get(session),
         "provisional_session": market.calendar.is_provisional(session),
         "confirmed": told.received_at >= market.calendar.open(following),
         "fetches": 1,
         "probed": len(told.probed),
         "warnings": [*told.warnings, *restated.warnings, *_warnings(judged)],
     }
-    said = [*as_said(judged.verdicts), *restated.said()]
+    said = [
+        *as_said(judged.verdicts), *restated.said(), *refused_switches(told.missing, session)
+    ]  # fmt: skip
 
     def write(conn: Connection) -> None:
         write_members(conn, context, market, session, members)
-        _record(conn, context, market, session, vintages, said, detail)
+        record_session(conn, context, market, session, vintages, said, detail)
+        record_switches(conn, context, market, session, switches)
         tell_unknown(conn, context, market, session, restated)
 
     return Result(detail, write)
-
-
-def confirm(context: Context, market: Market, session: date) -> None:
-    """Fetch a session again; the result is the next revision of its ingestion.
-
-    Raises
-    ------
-    FeedError, BarsError
-        Nothing was told that could be compared; the session stays as it was.
-    """
-    with context.database.read() as conn:
-        earlier = ledger.latest_succeeded(conn, market.name, session, "ingest")
-    if earlier is None:
-        return
-    fetches = int((earlier.detail or {})["fetches"])
-    inputs = fingerprint(
-        market.feed.name, session, market.config_sha256, "confirmation", fetches + 1
-    )
-    perform(
-        context, market, session, "ingest", inputs,
-        lambda: _compute_again(context, market, session, earlier), cause="confirmation",
-    )  # fmt: skip
-
-
-def _compute_again(context: Context, market: Market, session: date, earlier: StageRun) -> Result:
-    detail: dict[str, Any] = dict(earlier.detail or {})
-    with context.database.read() as conn:
-        today = load(conn, market.name).members(session)
-    window = window_of(market, session)
-    before = market.calendar.previous_session(session)
-    stored = _stored(context, market, window[0], session)
-    parsed = ask_again(market, session, today)
-    received = context.clock.now()
-    earlier_rows, now_rows = between(stored, session, session), between(stored, window[0], before)
-    expected = set(today) & set(pc.unique(now_rows["asset"]).to_pylist())
-    judged = judge(
-        between(parsed.table, session, session),
-        sessions=[session],
-        min_assets=market.settings.ingest.min_assets,
-        max_quarantined=market.settings.ingest.max_quarantined,
-        expected=expected or None,
-        before=now_rows if now_rows.num_rows else None,
-        limits=limits_of(market.calendar.name, today, session),
-        sources=parsed.sources,
-    )
-    refuse(context, market, session, judged)
-    table = judged.checked.table if judged.checked is not None else earlier_rows
-    names = set(pc.unique(earlier_rows["asset"]).to_pylist())
-    late = of_assets(table, names, without=True)
-    restated = find_restated(
-        [(earlier_rows, of_assets(table, names), now_rows)],
-        limits_of(market.calendar.name, today, session),
-    )
-    vintages = keep(context, market, restated)
-    if late.num_rows:
-        vintages += _append(context, market, late, "correction")
-    facts = _facts(market, session, judged, parsed.missing, received)
-    differed = sum(restated.bars.values()) + late.num_rows
-    fetches = int(detail["fetches"]) + 1
-    complete = (facts["coverage"] or 0.0) >= market.settings.ingest.min_coverage
-    missed = fetches == 2 and received >= market.calendar.open(
-        market.calendar.next_session(session)
-    )
-    share = restated.facts(len(expected))["restated"]
-    counted = dict(detail.get("restated_bars", {}))
-    for cause, n_bars in restated.bars.items():
-        counted[cause] = counted.get(cause, 0) + n_bars
-    detail |= {
-        **facts,
-        "restated": max(float(detail.get("restated", 0.0)), share),
-        "restated_bars": counted,
-        "confirmed": missed or (not differed and complete),
-        "differed": differed,
-        "fetches": fetches,
-    }
-    said = [*as_said(judged.verdicts), *restated.said()]
-
-    def write(conn: Connection) -> None:
-        _record(conn, context, market, session, vintages, said, detail)
-        if restated.unknown is not None:
-            tell_unknown(conn, context, market, session, restated)
-
-    return Result(detail, write)
-
-
-def unconfirmed(facts: Mapping[str, Any]) -> str | None:
-    """Return why the bars of a session are not final, None where they are or need no second look.
-
-    Parameters
-    ----------
-    facts : mapping
-        The detail of the session's ingestion.
-    """
-    if facts.get("confirmed", True):
-        return None
-    if facts.get("fetches", 1) == 1:
-        return "not confirmed yet: the source has told these bars once"
-    if facts.get("differed"):
-        n_bars, n_fetches = facts["differed"], facts["fetches"]
-        return f"not confirmed yet: fetch {n_fetches} told {n_bars} bars otherwise"
-    return "not confirmed yet: too few of the expected assets have a bar"
-
-
-def confirmation_due(facts: Mapping[str, Any]) -> datetime | None:
-    """Return when a session's bars are to be fetched again, None when they need not be."""
-    if unconfirmed(facts) is None:
-        return None
-    return datetime.fromisoformat(facts["received_at"]) + CONFIRM_AFTER
 
 
 def complete_histories(
@@ -217,7 +135,7 @@ def complete_histories(
         begun = ledger.last_session(conn, market.name, "ingest") is not None
         marks = data.marks(conn, market.name)
     if begun:
-        lately = _stored(context, market, window_of(market, session)[0], before)
+        lately = stored_bars(context, market, window_of(market, session)[0], before)
         there = set(pc.unique(lately["asset"]).to_pylist())
         assets = [
             asset
@@ -282,7 +200,8 @@ def _holiday(market: Market, session: date) -> str:
     )
 
 
-def _stored(context: Context, market: Market, first: date, last: date) -> Any:
+def stored_bars(context: Context, market: Market, first: date, last: date) -> Any:
+    """Return the bars as traded of some sessions as they are known now."""
     return context.bars.bars(market.name, as_of=context.clock.now(), first=first, last=last)
 
 
@@ -300,42 +219,50 @@ def _restated(context: Context, market: Market, session: date, stored: Any, told
     older = between(stored, date.min, market.calendar.previous_session(window[0]))
     return find_restated(
         [(lately, told.trailing, older if older.num_rows else None), (history, told.probe, None)],
-        limits_of(market.calendar.name, [*probed, *lately["asset"].unique().to_pylist()], session),
+        limits_of(market.settings, [*probed, *lately["asset"].unique().to_pylist()], session),
         flags_told=not snapshot,
     )
 
 
-def _session_vintages(context: Context, market: Market, judged: Judged) -> list[Vintage]:
+def _index_returns(index: Mapping[date, float], before: date, session: date) -> dict[date, float]:
+    """Return the index's return of a session, nothing where either close is not told."""
+    first, last = index.get(before, 0.0), index.get(session, 0.0)
+    return {session: last / first - 1.0} if first > 0.0 and last > 0.0 else {}
+
+
+def _session_vintages(
+    context: Context, market: Market, judged: Judged, providers: Mapping[str, str]
+) -> list[Vintage]:
     """Write the session's bars; those that bring a split are a vintage of their own."""
     if judged.checked is None:
         return []
     table = judged.checked.table
     is_split = pc.not_equal(table["split"], 1.0)
+    usual, splits = table.filter(pc.invert(is_split)), table.filter(is_split)
     return [
-        *_append(context, market, table.filter(pc.invert(is_split)), "session"),
-        *_append(context, market, table.filter(is_split), "split"),
+        *append_told(context, market, usual, cause="session", providers=providers),
+        *append_told(context, market, splits, cause="split", providers=providers),
     ]
 
 
-def _append(context: Context, market: Market, table: Any, cause: str) -> list[Vintage]:
-    if not table.num_rows:
-        return []
-    now = context.clock.now()
-    return [
-        context.bars.append(
-            market.name, table, source=market.feed.name, known_at=now, reconstructed=False,
-            cause=cause,
-        )
-    ]  # fmt: skip
+def _joined_facts(
+    market: Market, table: Any, providers: Mapping[str, str], switches: Sequence[Switch]
+) -> dict[str, Any]:
+    """Return who told the session's bars, where there are two providers."""
+    if market.settings.feed.fallback == "none":
+        return {}
+    told = counted(table, providers, market.feed.name)
+    return {"providers": told, "switched": len(switches)}
 
 
-def _facts(
+def session_facts(
     market: Market,
     session: date,
     judged: Judged,
     missing: Mapping[str, str],
     received_at: datetime,
 ) -> dict[str, Any]:
+    """Return what the run's detail keeps of a judged session."""
     checked = judged.checked
     if checked is None:
         return {}
@@ -358,7 +285,7 @@ def _warnings(judged: Judged) -> tuple[str, ...]:
     return judged.checked.warnings if judged.checked is not None else ()
 
 
-def _record(
+def record_session(
     conn: Connection,
     context: Context,
     market: Market,
@@ -367,6 +294,7 @@ def _record(
     said: Sequence[Said],
     detail: dict[str, Any],
 ) -> None:
+    """Let vintages count, note the newest in the detail, and store the gate's verdicts."""
     for vintage in vintages:
         detail["vintage"] = context.bars.record(conn, vintage).number
     data.append_verdicts(conn, market.name, session, context.clock.now(), said)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -12,7 +12,9 @@ import pyarrow as pa
 from daemon.backfill import history_span
 from daemon.context import Context, Market
 from daemon.feeds.protocol import LiveFeed, Parsed, Request
+from daemon.feeds.switch import Switch
 from daemon.stages.restated import between, of_assets
+from daemon.switching import providers_of, switches_of
 from signals.errors import FeedError
 from storage.bars import BAR_SCHEMA
 
@@ -38,6 +40,10 @@ class Told:
     sources, missing, warnings
         As in `daemon.feeds.protocol.Parsed`.
     received_at : datetime
+    index : mapping of date to float
+        Closes of the market's index, where they were to be had.
+    switches, providers
+        As in `daemon.feeds.fallback.Joined`; empty of a feed that has one provider.
     """
 
     today: Any
@@ -48,6 +54,9 @@ class Told:
     missing: dict[str, str]
     warnings: list[str]
     received_at: datetime
+    index: Mapping[date, float] = field(default_factory=dict)
+    switches: tuple[Switch, ...] = ()
+    providers: Mapping[str, str] = field(default_factory=dict)
 
 
 def live_feed(market: Market) -> LiveFeed:
@@ -83,11 +92,12 @@ def ask(context: Context, market: Market, session: date, assets: Sequence[str]) 
     if market.settings.feed.kind == "akshare":
         return _by_snapshot(context, market, session, assets)
     feed = live_feed(market)
-    parsed = feed.fetch_parsed(Request(market.name, window_of(market, session), tuple(assets)))
+    window, index = window_of(market, session), market.settings.gate.index_check
+    parsed = feed.fetch_parsed(Request(market.name, window, tuple(assets), index))
     received = context.clock.now()
     probed = rotation(market, session, assets)
-    histories, warnings = _histories(market, session, probed)
     before = market.calendar.previous_session(session)
+    histories, warnings = _histories(market, before, probed)
     return Told(
         today=between(parsed.table, session, session),
         trailing=of_assets(between(parsed.table, date.min, before), set(probed), without=True),
@@ -97,6 +107,9 @@ def ask(context: Context, market: Market, session: date, assets: Sequence[str]) 
         missing=dict(parsed.missing),
         warnings=[*parsed.warnings, *warnings],
         received_at=received,
+        index=parsed.index,
+        switches=switches_of(parsed),
+        providers=providers_of(parsed),
     )
 
 
@@ -111,12 +124,13 @@ def ask_again(market: Market, session: date, assets: Sequence[str]) -> Parsed:
 
 
 def _by_snapshot(context: Context, market: Market, session: date, assets: Sequence[str]) -> Told:
-    parsed = live_feed(market).fetch_parsed(Request(market.name, (session,), tuple(assets)))
+    index = market.settings.gate.index_check
+    parsed = live_feed(market).fetch_parsed(Request(market.name, (session,), tuple(assets), index))
     received = context.clock.now()
     before = market.calendar.previous_session(session)
     probed = rotation(market, session, assets)
     wanted = _untold(parsed)
-    histories, warnings = _histories(market, session, probed)
+    histories, warnings = _histories(market, before, probed)
     events, more = _histories(market, session, wanted, window_of(market, session))
     parsed = _completed(parsed, between(events, session, session), [*warnings, *more])
     return Told(
@@ -128,6 +142,9 @@ def _by_snapshot(context: Context, market: Market, session: date, assets: Sequen
         missing=dict(parsed.missing),
         warnings=list(parsed.warnings),
         received_at=received,
+        index=parsed.index,
+        switches=switches_of(parsed),
+        providers=providers_of(parsed),
     )
 
 
@@ -151,25 +168,25 @@ def _completed(parsed: Parsed, rows: Any, warnings: Sequence[str]) -> Parsed:
     """Return a snapshot with some assets' rows in place of its own."""
     named = set(rows["asset"].to_pylist())
     table = pa.concat_tables([of_assets(parsed.table, named, without=True), rows])
-    return Parsed(
-        table.sort_by([("session", "ascending"), ("asset", "ascending")]).combine_chunks(),
-        {asset: why for asset, why in parsed.missing.items() if asset not in named},
-        parsed.sources,
-        (*parsed.warnings, *warnings),
+    return replace(
+        parsed,
+        table=table.sort_by([("session", "ascending"), ("asset", "ascending")]).combine_chunks(),
+        missing={asset: why for asset, why in parsed.missing.items() if asset not in named},
+        warnings=(*parsed.warnings, *warnings),
     )
 
 
 def _histories(
     market: Market,
-    session: date,
+    last: date,
     assets: Sequence[str],
     sessions: Sequence[date] | None = None,
 ) -> tuple[Any, list[str]]:
-    """Return the bars of some assets, of their whole history by default, and what went wrong."""
+    """Return bars of some assets, by default of all sessions up to `last`, and what went wrong."""
     if not assets:
         return BAR_SCHEMA.empty_table(), []
     if sessions is None:
-        span = history_span(market, session)
+        span = history_span(market, last)
         sessions = market.calendar.sessions(*span) if span is not None else []
     try:
         request = Request(market.name, tuple(sessions), tuple(assets))

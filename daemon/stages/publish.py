@@ -12,8 +12,14 @@ import numpy as np
 from sqlalchemy import Connection
 
 from daemon.context import Context, Market
-from daemon.stages import live
-from daemon.stages.book import Factor, load_factors, stored_panel, tail_with_universe
+from daemon.stages import live_again
+from daemon.stages.book import (
+    Factor,
+    load_factors,
+    members_of,
+    stored_panel,
+    tail_with_universe,
+)
 from daemon.stages.ingest import data_fault
 from daemon.stages.stage import fail, fingerprint
 from signals.blend import Blend, blend, exposure_correlation, exposures
@@ -24,6 +30,7 @@ from signals.ic import MeanEstimate, hac_lags, mean_with_interval
 from signals.operators import lookback
 from signals.panel import FloatArray, Panel
 from signals.publication import Publication, PublishedFactor, Status, render
+from signals.tradability import withhold
 from storage import alerts, history, ledger
 from storage.bars import last_vintage
 from storage.publishing import Reservation, previous
@@ -39,7 +46,8 @@ DATA_FACTS = (
 )  # fmt: skip
 #: And what it repeats of a live feed's beside that.
 LIVE_FACTS = (
-    "provider", "confirmed", "fetches", "restated_bars", "survivorship", "provisional_session",
+    "provider", "providers", "confirmed", "fetches", "restated_bars", "survivorship",
+    "provisional_session",
 )  # fmt: skip
 #: How long after the next session's signals are due the old ones may still be traded on.
 VALIDITY_GRACE = timedelta(hours=6)
@@ -135,6 +143,7 @@ def compose(
     panel = stored_panel(context, market, session)
     tail, exposed, blended, estimates = score_book(context, market, session, book, panel)
     settings = market.settings
+    score = withhold(blended.score, tail)
     members = [a for a, there in zip(tail.assets, tail.universe[-1], strict=True) if there]
     reasons = list(book.reasons)
     fault = data_fault(facts, settings.ingest)
@@ -142,9 +151,9 @@ def compose(
         reasons.append(fault)
     if blended.fallback and book.factors:
         reasons.append("no factor's mean RankIC is above zero: weights follow the verdicts only")
-    if book.factors and not np.isfinite(blended.score).any():
+    if book.factors and not np.isfinite(score).any():
         reasons.append("no asset has a score")
-    pending = live.unconfirmed(facts)
+    pending = live_again.unconfirmed(facts)
     due = market.calendar.finality(
         market.calendar.next_session(session), settings.ingest.finality_minutes
     )
@@ -162,7 +171,7 @@ def compose(
         status=status_of(pending, reasons),
         reasons=tuple([pending, *reasons] if pending is not None else reasons),
         instruments=tail.assets,
-        score=blended.score,
+        score=score,
         exposures={f.id: row for f, row in zip(book.factors, exposed, strict=True)},
         factors=tuple(
             PublishedFactor(
@@ -183,12 +192,34 @@ def compose(
             "n": len(members),
             "sha256": hashlib.sha256("\n".join(sorted(members)).encode()).hexdigest(),
             "membership_sha256": facts.get("membership_sha256"),
+            **_excluded(context, market, tail, blended.score),
         },
         data={key: facts.get(key) for key in DATA_FACTS}
         | {key: facts[key] for key in LIVE_FACTS if key in facts},
         code={**context.code, "config_sha256": market.config_sha256},
         previous=before,
     )
+
+
+def _excluded(
+    context: Context, market: Market, tail: Panel, score: FloatArray
+) -> dict[str, dict[str, list[str]]]:
+    """Return the assets without a score for a flag's sake, by flag; nothing where none is."""
+    last = tail.rows(tail.n_sessions - 1, tail.n_sessions)
+    member = members_of(context, market, last)[0]
+    with np.errstate(invalid="ignore"):
+        concerned = {
+            "suspended": member,
+            "st": member & market.settings.universe.exclude_st,
+            "limit_up": score > 0,
+            "limit_down": score < 0,
+        }
+    named = {
+        flag: sorted(tail.assets[at] for at in np.flatnonzero(last.flagged(flag)[0] & whom))
+        for flag, whom in concerned.items()
+    }
+    found = {flag: assets for flag, assets in named.items() if assets}
+    return {"excluded": found} if found else {}
 
 
 def status_of(pending: str | None, reasons: Sequence[str]) -> Status:

@@ -15,12 +15,15 @@ from daemon.context import Context, Market
 from daemon.history_gate import judge_history
 from daemon.plausibility import Limits
 from daemon.restatement import Restatement, compare, counts
+from daemon.switching import append_told
 from storage.bars import BAR_SCHEMA, last_told
 from storage.data import Said
 from storage.tables import Vintage
 
 #: What is told of a restatement that follows no rule.
 UNKNOWN_RULE = "a stored series is restated by a split, a dividend or single corrections"
+#: Flags that one source tells of a session and another cannot.
+TOLD_FLAGS = ("st", "limit_up", "limit_down")
 #: Changes named in a run's detail; all of them are counted.
 NAMED = 20
 
@@ -111,7 +114,8 @@ def find_restated(
             warnings.append(f"stored sessions were not compared with the source: {fact}")
             continue
         stored.append(old)
-        fetched.append(judged.checked.table if flags_told else _flags(old, judged.checked.table))
+        passed = judged.checked.table
+        fetched.append(passed if flags_told else with_flags(passed, old))
     if not stored:
         return Restated(warnings=tuple(warnings))
     before_now = pa.concat_tables(stored).combine_chunks()
@@ -133,18 +137,14 @@ def find_restated(
     return Restated(known, unknown, frozenset(distrusted), tuple(warnings))
 
 
-def keep(context: Context, market: Market, restated: Restated) -> list[Vintage]:
-    """Write one vintage for each cause; the rows that make them count are not written yet."""
+def keep(
+    context: Context, market: Market, restated: Restated, providers: Mapping[str, str]
+) -> list[Vintage]:
+    """Write a vintage for each cause and provider; the rows that make them count are not yet."""
     return [
-        context.bars.append(
-            market.name,
-            one.table,
-            source=market.feed.name,
-            known_at=context.clock.now(),
-            reconstructed=False,
-            cause=one.cause,
-        )
+        vintage
         for one in restated.known
+        for vintage in append_told(context, market, one.table, cause=one.cause, providers=providers)
     ]
 
 
@@ -175,21 +175,30 @@ def _counted(traded: Any, told: Any) -> tuple[Any, Any]:
     return groups["asset"], groups["session_count"]
 
 
-def _flags(stored: Any, fetched: Any) -> Any:
-    """Return fetched rows with the flags that are stored, where the source cannot tell them."""
-    names = ("st", "limit_up", "limit_down")
+def with_flags(rows: Any, told: Any) -> Any:
+    """Return rows with the flags that other rows of the same assets and sessions have."""
     place: dict[tuple[Any, Any], int] = {
         key: row
         for row, key in enumerate(
-            zip(stored["session"].to_pylist(), stored["asset"].to_pylist(), strict=True)
+            zip(told["session"].to_pylist(), told["asset"].to_pylist(), strict=True)
         )
     }
-    keys = zip(fetched["session"].to_pylist(), fetched["asset"].to_pylist(), strict=True)
+    if not place:
+        return rows
+    keys = zip(rows["session"].to_pylist(), rows["asset"].to_pylist(), strict=True)
     at = np.array([place.get(key, -1) for key in keys], dtype=np.int64)
-    for name in names:
-        old, new = (np.asarray(table[name].to_numpy()) for table in (stored, fetched))
+    for name in TOLD_FLAGS:
+        old, new = (np.asarray(table[name].to_numpy()) for table in (told, rows))
         column = pa.array(np.where(at >= 0, old[at], new), pa.bool_())
-        fetched = fetched.set_column(
-            BAR_SCHEMA.get_field_index(name), BAR_SCHEMA.field(name), column
-        )
-    return fetched
+        rows = rows.set_column(BAR_SCHEMA.get_field_index(name), BAR_SCHEMA.field(name), column)
+    return rows
+
+
+def otherwise_flagged(rows: Any, told: Any) -> Any:
+    """Return the rows whose flags are told otherwise, with those flags."""
+    flagged = with_flags(rows, told)
+    differs = np.zeros(rows.num_rows, dtype=bool)
+    for name in TOLD_FLAGS:
+        old, new = (np.asarray(table[name].to_numpy()) for table in (rows, flagged))
+        differs |= old != new
+    return flagged.filter(pa.array(differs))

@@ -21,6 +21,7 @@ from storage.bars import vintages
 from storage.publishing import publications
 from storage.tables import PublicationRecord, StageRun, Vintage
 from tests.daemon.small import TABLES
+from tests.standins.baostock import BaostockStandIn
 from tests.standins.book import MarketBook
 from tests.standins.standin import StandIn
 
@@ -90,6 +91,8 @@ class LiveMarket:
     market: Market
     clock: ReplayClock
     standin: StandIn
+    #: The second source of the Chinese market; that of the US is behind `standin`.
+    second: BaostockStandIn | None = None
 
     @property
     def name(self) -> str:
@@ -106,6 +109,8 @@ class LiveMarket:
         """Let it be `moment` for the daemon and for the provider."""
         self.clock.set(moment)
         self.standin.now = moment
+        if self.second is not None:
+            self.second.now = moment
 
     def until(self, number: int) -> date:
         """Let session `number` just have become final and return it."""
@@ -156,6 +161,12 @@ class LiveMarket:
         with self.context.database.read() as conn:
             return {alert.key: alert.message for alert in alerts.open_alerts(conn, self.name)}
 
+    def switches(self) -> list[tuple[date, str, str]]:
+        """Return session and providers of each switch, one row for all assets of a session."""
+        with self.context.database.read() as conn:
+            found = data.switches(conn, self.name)
+        return sorted({(each.session, each.before, each.after) for each in found})
+
     def verdicts(self, *outcomes: str) -> list[tuple[str, str, str]]:
         """Return outcome, asset and rule of verdicts."""
         with self.context.database.read() as conn:
@@ -165,19 +176,28 @@ class LiveMarket:
 
 @contextmanager
 def live_market(
-    path: Path, book: MarketBook, number: int, **tables: Mapping[str, Any]
+    path: Path,
+    book: MarketBook,
+    number: int,
+    *,
+    second: BaostockStandIn | None = None,
+    **tables: Mapping[str, Any],
 ) -> Iterator[LiveMarket]:
     """Open a market whose session `number` has just become final; nothing has been done yet."""
     settings = live_settings(path, book, **tables)
     clock = ReplayClock(datetime.fromisoformat("1990-01-01T00:00:00+00:00"))
     with StandIn(book, None) as standin, open_context(settings, clock) as whole:
         market = build_market(
-            book.market, settings, clock, whole.bars, environment=standin.environment
+            book.market,
+            settings,
+            clock,
+            whole.bars,
+            environment={**standin.environment, **(second.environment if second else {})},
         )
         lists = replace(market.lists, index=small_index(book)) if market.lists else None
         market = replace(market, lists=lists)
         context = replace(whole, markets={market.name: market})
-        alive = LiveMarket(context, market, clock, standin)
+        alive = LiveMarket(context, market, clock, standin, second)
         alive.until(number)
         yield alive
 

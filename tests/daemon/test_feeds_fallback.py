@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cache
@@ -15,7 +15,7 @@ import pytest
 from daemon.calendar import MarketCalendar, Overlay
 from daemon.clock import ReplayClock
 from daemon.feeds.child import Limits
-from daemon.feeds.extras import open_fallback
+from daemon.feeds.extras import check_fallback, open_fallback
 from daemon.feeds.fallback import FallbackFeed
 from daemon.feeds.protocol import Feed, Parsed, Request
 from daemon.feeds.provider import ProviderFeed
@@ -68,12 +68,12 @@ class Stub:
         return Parsed(table, missing, dict.fromkeys(there, f"{self.name} said"), ())
 
 
-def stored_until(session: date, table: Any = BARS) -> Callable[[str], Any]:
+def stored_until(session: date, table: Any = BARS) -> Callable[[Sequence[str]], Any]:
     """Return a store of the bars before a session."""
 
-    def stored(asset: str) -> Any:
-        rows = pc.and_(pc.equal(table["asset"], asset), pc.less(table["session"], session))
-        return table.filter(rows)
+    def stored(assets: Sequence[str]) -> Any:
+        named = pc.is_in(table["asset"], pa.array(assets, pa.string()))
+        return table.filter(pc.and_(named, pc.less(table["session"], session)))
 
     return stored
 
@@ -81,11 +81,19 @@ def stored_until(session: date, table: Any = BARS) -> Callable[[str], Any]:
 def join(
     primary: Stub,
     secondary: Stub,
-    stored: Callable[[str], Any] | None = None,
-    switched: Mapping[str, Switch] | None = None,
+    stored: Callable[[Sequence[str]], Any] | None = None,
+    *switches: Switch,
 ) -> FallbackFeed:
     stored = stored or stored_until(day(LAST))
-    return FallbackFeed(primary, secondary, stored=stored, switched=(switched or {}).get)
+    found = {
+        asset: tuple(each for each in switches if each.asset == asset)
+        for asset in {each.asset for each in switches}
+    }
+    return FallbackFeed(primary, secondary, stored=stored, switched=lambda: found)
+
+
+#: A1 has been the secondary's for a while.
+AWAY = Switch("A1", "yahoo", "tiingo", day(95), None)
 
 
 def down() -> FeedError:
@@ -128,6 +136,29 @@ def test_a_missing_asset_is_taken_over_where_the_overlap_agrees() -> None:
     assert request.sessions == tuple(day(number) for number in range(LAST - 90, LAST + 2))
 
 
+def test_a_session_that_the_primary_lacks_is_the_secondarys() -> None:
+    """The days before it are told by the primary, and the last one is all that changes hands."""
+    window = replace(TODAY, sessions=tuple(day(number) for number in range(LAST - 5, LAST + 1)))
+    gone = pc.and_(pc.equal(BARS["asset"], "A1"), pc.equal(BARS["session"], day(LAST)))
+    primary, secondary = Stub("yahoo", BARS.filter(pc.invert(gone))), Stub("tiingo")
+    joined = join(primary, secondary).fetch_parsed(window)
+    assert [(each.asset, each.session) for each in joined.switches] == [("A1", day(LAST))]
+    assert [*closes(joined.table, "A1")] == [*window.sessions]
+    assert joined.table.num_rows == 6 * len(ALL)
+    assert joined.providers["A1"] == "tiingo"
+
+
+def test_a_series_that_ended_long_ago_is_not_looked_for() -> None:
+    """Nothing of the window is stored of it: no other source is asked."""
+    ended = pc.and_(pc.equal(BARS["asset"], "A1"), pc.greater(BARS["session"], day(LAST - 8)))
+    left = BARS.filter(pc.invert(ended))
+    window = replace(TODAY, sessions=tuple(day(number) for number in range(LAST - 9, LAST + 1)))
+    secondary = Stub("tiingo")
+    stored = stored_until(day(LAST - 9), left)
+    join(Stub("yahoo", left), secondary, stored).fetch_parsed(window)
+    assert secondary.asked == []
+
+
 def test_returns_that_differ_leave_the_asset_missing() -> None:
     """10 basis points on one session are too many: the first outcome stands, with both reasons."""
     off = BARS["close"].to_numpy().copy()
@@ -146,7 +177,7 @@ def test_prices_on_another_basis_are_refused() -> None:
     names = ("open", "high", "low", "close")
     half = changed(BARS, **{name: BARS[name].to_numpy() / 2.0 for name in names})
     with pytest.raises(BarsError, match=r"A1 closes at .* in one source and at"):
-        prove_overlap(stored_until(day(LAST))("A1"), stored_until(day(LAST), half)("A1"))
+        prove_overlap(stored_until(day(LAST))(["A1"]), stored_until(day(LAST), half)(["A1"]))
 
 
 def test_too_short_a_past_is_no_proof() -> None:
@@ -176,8 +207,7 @@ def test_a_series_may_begin_with_the_secondary() -> None:
 def test_a_taken_over_series_goes_back_when_the_primary_proves_itself() -> None:
     """The way back is a switch of the same kind; the secondary is not asked any more."""
     secondary = Stub("tiingo")
-    before = {"A1": Switch("A1", "yahoo", "tiingo", day(95), None)}
-    joined = join(Stub("yahoo"), secondary, switched=before).fetch_parsed(TODAY)
+    joined = join(Stub("yahoo"), secondary, None, AWAY).fetch_parsed(TODAY)
     (switch,) = joined.switches
     assert (switch.before, switch.after, switch.session) == ("tiingo", "yahoo", day(LAST))
     assert joined.sources["A1"] == "yahoo said"
@@ -187,11 +217,55 @@ def test_a_taken_over_series_goes_back_when_the_primary_proves_itself() -> None:
 def test_a_taken_over_series_stays_while_the_primary_lacks_it() -> None:
     """No new switch, and nothing from before the old one."""
     window = replace(TODAY, sessions=tuple(day(number) for number in range(LAST - 5, LAST + 1)))
-    before = {"A1": Switch("A1", "yahoo", "tiingo", day(95), None)}
-    feed = join(Stub("yahoo", lacks=["A1"]), Stub("tiingo"), switched=before)
+    feed = join(Stub("yahoo", lacks=["A1"]), Stub("tiingo"), None, AWAY)
     joined = feed.fetch_parsed(window)
     assert (joined.switches, joined.missing) == ((), {})
     assert [*closes(joined.table, "A1")] == [day(95), day(96), day(97)]
+
+
+def test_a_session_that_is_stored_is_nobody_elses() -> None:
+    """Where nothing new is asked for the other provider is not asked, in either direction."""
+    request = replace(TODAY, sessions=(day(LAST - 1),))
+    primary, secondary = Stub("yahoo", lacks=["A2"]), Stub("tiingo")
+    joined = join(primary, secondary, None, AWAY).fetch_parsed(request)
+    assert [each.assets for each in primary.asked] == [("A0", "A2", "A3")]
+    assert [each.assets for each in secondary.asked] == [("A1",)]
+    assert joined.providers == {"A0": "yahoo", "A1": "tiingo", "A3": "yahoo"}
+    assert joined.missing["A2"].startswith("timeout: no answer; tiingo: empty: no bar of a session")
+
+
+def test_a_series_that_is_back_has_its_first_providers_past_again() -> None:
+    """Of a series that was away from 80 to 89 the primary tells what came before and after."""
+    away = (replace(AWAY, session=day(80)), Switch("A1", "tiingo", "yahoo", day(90), None))
+    window = replace(TODAY, sessions=tuple(day(number) for number in range(78, 92)))
+    joined = join(Stub("yahoo"), Stub("tiingo"), None, *away).fetch_parsed(window)
+    told = [day(number) for number in (78, 79, 90, 91)]
+    assert [*closes(joined.table, "A1")] == told
+
+
+def test_a_secondary_that_fails_its_own_series_is_an_error() -> None:
+    """A1 and A2 are its own: one of four may be lost, two may not."""
+    secondary = Stub("tiingo", error=FeedError("tiingo is down", retryable=True))
+    primary = Stub("yahoo", lacks=["A1", "A2"])
+    with pytest.raises(FeedError, match="tiingo is down; 2 of 4 assets"):
+        join(primary, secondary, None, AWAY, replace(AWAY, asset="A2")).fetch_parsed(TODAY)
+
+
+def test_a_factor_that_one_session_does_not_tell_is_asked_for_with_the_one_before() -> None:
+    """A snapshot without a factor is no reason to leave the primary: its history may have it."""
+
+    class Snapshot(Stub):
+        def fetch_parsed(self, request: Request) -> Parsed:
+            lone = len(request.sessions) == 1
+            self.lacks = ["A1"] if lone else []
+            parsed = super().fetch_parsed(request)
+            return replace(parsed, missing=dict.fromkeys(self.lacks, "adjustment undetermined"))
+
+    primary, secondary = Snapshot("akshare"), Stub("baostock")
+    joined = join(primary, secondary).fetch_parsed(replace(TODAY, sessions=(day(LAST),)))
+    assert (joined.missing, joined.switches, secondary.asked) == ({}, (), [])
+    assert primary.asked[-1].sessions == (day(LAST - 1), day(LAST))
+    assert joined.table.num_rows == len(ALL)
 
 
 def test_the_secondary_fills_in_for_a_primary_that_is_down() -> None:
@@ -205,8 +279,7 @@ def test_the_secondary_fills_in_for_a_primary_that_is_down() -> None:
 def test_a_primary_that_is_down_is_asked_once() -> None:
     """Its failure counts for the series that could go back to it as well; they stay."""
     primary = Stub("yahoo", error=down())
-    before = {"A1": Switch("A1", "yahoo", "tiingo", day(95), None)}
-    joined = join(primary, Stub("tiingo"), switched=before).fetch_parsed(TODAY)
+    joined = join(primary, Stub("tiingo"), None, AWAY).fetch_parsed(TODAY)
     assert len(primary.asked) == 1
     assert [switch.asset for switch in joined.switches] == ["A0", "A2", "A3"]
     assert joined.missing == {}
@@ -217,7 +290,7 @@ def test_a_primary_that_is_down_is_asked_once() -> None:
 )
 def test_past_the_budget_the_error_is_the_primarys(secondary: Stub) -> None:
     """A secondary that is down too, or leaves more than one asset of four, is no way out."""
-    with pytest.raises(FeedError, match="yahoo is down; tiingo left") as caught:
+    with pytest.raises(FeedError, match=r"yahoo is down; \d of 4 assets of us") as caught:
         join(Stub("yahoo", error=down()), secondary).fetch_parsed(TODAY)
     assert caught.value.retryable
     assert caught.value.hint == "wait"
@@ -239,7 +312,7 @@ def test_all_assets_means_those_of_the_universe() -> None:
         primary,
         Stub("tiingo"),
         stored=stored_until(day(LAST)),
-        switched=lambda _: None,
+        switched=dict,
         universe=lambda _: ("A0", "A2"),
     )
     feed.fetch(replace(TODAY, assets=None))
@@ -263,7 +336,7 @@ def behind(primary: Any, kind: str, **changes: Any) -> FallbackFeed:
         "finality": lambda session: CALENDAR.finality(session, 90),
         "start": book().days[0],
         "stored": stored_until(book().days[-2], book().bars),
-        "switched": lambda _: None,
+        "switched": dict,
         "limits": Limits(memory_mb=1024),
         "pace_seconds": 0.001,
     }
@@ -304,16 +377,17 @@ def test_a_fallback_stands_behind_its_own_market(primary: str, kind: str) -> Non
 
 
 @needs_tiingo
-def test_tiingo_without_a_key_is_refused_at_once() -> None:
-    """Nothing is asked first, and the name of the setting is told."""
+def test_tiingo_without_a_key_is_refused_before_the_start() -> None:
+    """The name of the setting is told; with a key nothing is said."""
+    check_fallback("tiingo", "us", "secret")
     with pytest.raises(ConfigError) as caught:
-        behind(Stub("yahoo"), "tiingo")
-    assert "FEED__API_KEY" in caught.value.hint
+        check_fallback("tiingo", "us", None)
+    assert "ALPHAD_MARKETS__US__FEED__API_KEY" in caught.value.hint
 
 
 @pytest.mark.skipif(find_spec("tiingo") is not None, reason="the extra `tiingo` is installed")
 def test_a_fallback_that_is_not_installed_says_which_extra_it_is() -> None:
     """The way out is a command."""
     with pytest.raises(ConfigError) as caught:
-        behind(Stub("yahoo"), "tiingo", api_key="secret")
+        check_fallback("tiingo", "us", "secret")
     assert "pip install 'alphad[tiingo]'" in caught.value.hint

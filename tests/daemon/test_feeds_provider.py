@@ -228,3 +228,63 @@ def test_payloads_are_told_apart_by_their_hash() -> None:
     """Two assets' bars come from two payloads."""
     sources = Bench().feed().fetch_parsed(ask("A", "B")).sources
     assert len(set(sources.values())) == 2
+
+
+class Indexed(Fake):
+    """A provider that tells an index as well; its answer's client may misbehave."""
+
+    symbol = "INDEX"
+
+    def index_query(self, index: str, request: Request) -> Query | None:  # noqa: ARG002
+        return Query("history", self.symbol) if index == "sp500" else None
+
+    def read_index(self, answer: Answer) -> dict[date, float]:
+        if answer.outcome != "ok":
+            raise ValueError(answer.reason)
+        return {DAY: 100.0}
+
+
+def test_the_index_comes_along_where_it_is_wanted() -> None:
+    """It is one more query, the last one, and no asset of the request."""
+    bench = Bench()
+    feed = bench.feed(provider=Indexed(), index="sp500")
+    parsed = feed.fetch_parsed(replace(ask("A"), index=True))
+    assert (parsed.index, set(parsed.sources)) == ({DAY: 100.0}, {"A"})
+    assert len(bench.progress) == 2
+    assert feed.fetch_parsed(ask("A")).index == {}
+    assert bench.feed(provider=Indexed()).fetch_parsed(replace(ask("A"), index=True)).index == {}
+
+
+@pytest.mark.parametrize("symbol", ["BROKEN", "LIMIT", "EMPTY"])
+def test_an_index_that_is_not_to_be_had_costs_no_bar(symbol: str) -> None:
+    """There is a warning in its place."""
+    provider = Indexed()
+    provider.symbol = symbol
+    parsed = (
+        Bench().feed(provider=provider, index="sp500").fetch_parsed(replace(ask("A"), index=True))
+    )
+    assert (parsed.index, parsed.missing, set(parsed.sources)) == ({}, {}, {"A"})
+    assert parsed.warnings[0].startswith(f"the index {symbol} was not to be had: ")
+
+
+def test_a_breaker_outlives_its_process(tmp_path: Path) -> None:
+    """The next feed in the same folder leaves the provider alone just as long, and longer then."""
+    bench = Bench()
+    refused(bench.feed(folder=tmp_path), ask("LIMIT", "B"))
+    again = bench.feed(folder=tmp_path)
+    assert again.facts().breaker_until == bench.timer.clock.now() + timedelta(minutes=15)
+    assert "is not asked before" in refused(again, ask("B")).fact
+    bench.timer.clock.advance(timedelta(minutes=16))
+    refused(bench.feed(folder=tmp_path), ask("LIMIT"))
+    left = bench.feed(folder=tmp_path).facts().breaker_until
+    assert left == bench.timer.clock.now() + timedelta(minutes=60)
+    bench.timer.clock.advance(timedelta(minutes=61))
+    bench.feed(folder=tmp_path).fetch_parsed(ask("B"))
+    assert bench.feed(folder=tmp_path).facts().breaker_until is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"trips": 1}', '{"trips": 1, "until": "2026-01-01"}'])
+def test_a_damaged_breaker_is_none(tmp_path: Path, text: str) -> None:
+    """What cannot be read stops nothing: the provider is asked."""
+    (tmp_path / "fake-breaker.json").write_text(text)
+    assert set(Bench().feed(folder=tmp_path).fetch_parsed(ask("A")).sources) == {"A"}

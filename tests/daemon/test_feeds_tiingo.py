@@ -105,7 +105,7 @@ def test_a_session_that_was_not_final_is_left_out() -> None:
     """A bar received before its session's finality is no bar, and is counted."""
     parsed = parse({}, CALENDAR.finality(DAYS[-2], 90))
     assert parsed.table["session"].to_pylist()[-1] == DAYS[-2]
-    assert parsed.warnings == (f"1 bars are not finished yet (AAA on {DAYS[-1]})",)
+    assert parsed.warnings == (f"{DAYS[-1]}: 1 bars not finished yet (AAA)",)
 
 
 @pytest.mark.parametrize(

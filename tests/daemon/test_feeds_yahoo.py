@@ -232,7 +232,7 @@ PLAIN = pa.ipc.open_stream(BytesIO(payload(traded()))).read_all()
     ("data", "why"),
     [
         (b"<html>", ""),
-        (serialised(PLAIN.drop_columns(["Dividends"])), "a column is missing: "),
+        (serialised(PLAIN.drop_columns(["Dividends"])), "a column is absent: "),
         (serialised(pa.concat_tables([PLAIN, PLAIN])), "its days are not ascending"),
         (payload(traded(), {DAYS[5]: -2.0}), "negative or infinite"),
         (payload(traded(), None, {DAYS[5]: -2.0}), "negative or infinite"),

@@ -7,10 +7,13 @@ import pytest
 
 from daemon.settings import (
     FeedSettings,
+    GateSettings,
     MarketSettings,
     Settings,
+    UniverseSettings,
     config_hash,
     load_settings,
+    settings_toml,
 )
 from daemon.settings_table import describe_settings
 from signals.errors import ConfigError
@@ -160,3 +163,57 @@ def test_every_setting_is_described() -> None:
     assert ["| `markets.<name>.label.lag`", "`ALPHAD_MARKETS__<NAME>__LABEL__LAG`"] in [
         row[:2] for row in rows
     ]
+
+
+LIVE = "[markets.us]\ncalendar = 'XNYS'\nuniverse = { index = 'sp500' }\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ("feed = { kind = 'yahoo', fallback = 'baostock' }", "baostock does not stand behind"),
+        ("feed = { kind = 'akshare', fallback = 'tiingo' }", "tiingo does not stand behind"),
+        ("feed = { kind = 'yahoo', fallback = 'stooq' }", "fallback = 'stooq'"),
+    ],
+)
+def test_a_fallback_stands_behind_its_own_provider(refused: Refused, text: str, fact: str) -> None:
+    """Tiingo is there for Yahoo, baostock for akshare."""
+    assert fact in refused(LIVE + text).fact
+
+
+def test_a_key_in_a_file_is_refused(refused: Refused) -> None:
+    """It comes from the environment; the name is told, and the key is not."""
+    error = refused(LIVE + "feed = { kind = 'yahoo', fallback = 'tiingo', api_key = 'secret' }")
+    assert "ALPHAD_MARKETS__US__FEED__API_KEY" in error.hint
+    assert "secret" not in str(error)
+
+
+def test_a_key_stands_in_no_dump(tmp_path: Path) -> None:
+    """Neither the settings that are written back nor the text of the object hold it."""
+    file = tmp_path / "alphad.toml"
+    file.write_text(LIVE + "feed = { kind = 'yahoo', fallback = 'tiingo' }")
+    settings = load_settings(file, {"ALPHAD_MARKETS__US__FEED__API_KEY": "secret"})
+    key = settings.markets["us"].feed.api_key
+    assert key is not None
+    assert key.get_secret_value() == "secret"
+    assert "secret" not in settings_toml(settings) + repr(settings)
+
+
+def test_a_key_without_a_fallback_is_refused(refused: Refused) -> None:
+    """What would never be used is not silently kept."""
+    error = refused(LIVE + "feed = { kind = 'yahoo' }", ALPHAD_MARKETS__US__FEED__API_KEY="x")
+    assert "api_key has no meaning" in error.fact
+
+
+def test_a_gate_is_of_a_live_feed(refused: Refused) -> None:
+    """A file passes another gate, which these limits do not concern."""
+    assert "gate is for a live feed" in refused(US + "gate = { max_jump = 1.0 }").fact
+
+
+def test_the_gate_and_the_fallback_change_results_and_their_defaults_do_not() -> None:
+    """The hash is another where a limit or a second source is, and else what it was without."""
+    index = UniverseSettings(index="sp500")
+    plain = MarketSettings(feed=FeedSettings(kind="yahoo"), universe=index)
+    behind = MarketSettings(feed=FeedSettings(kind="yahoo", fallback="tiingo"), universe=index)
+    gated = plain.model_copy(update={"gate": GateSettings(max_jump=1.0)})
+    assert len({config_hash(each) for each in (plain, behind, gated)}) == 3

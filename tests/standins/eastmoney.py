@@ -89,7 +89,11 @@ def answer_list(
     """Answer a page of the list; faults that name a share concern its row only."""
     if book.market != "cn":
         return _reply(None)
-    there = [asset for asset in book.assets if _listed(book, asset, now)]
+    there = [
+        asset
+        for asset in book.assets
+        if _listed(book, asset, now) and "missing_session" not in per_share.naming(asset)
+    ]
     size = min(int(call.query.get("pz", PAGE)), PAGE)
     start = (int(call.query.get("pn", 1)) - 1) * size
     rows = []

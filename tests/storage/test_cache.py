@@ -28,6 +28,9 @@ def equal(one: Panel, other: Panel) -> bool:
         one.assets == other.assets
         and np.array_equal(one.sessions, other.sessions)
         and np.array_equal(one.universe, other.universe)
+        and one.flags is not None
+        and other.flags is not None
+        and np.array_equal(one.flags, other.flags)
         and all(
             np.array_equal(one.fields[name], other.fields[name], equal_nan=True)
             for name in one.fields
@@ -37,7 +40,8 @@ def equal(one: Panel, other: Panel) -> bool:
 
 def copied(panel: Panel) -> Panel:
     fields = {name: values.copy() for name, values in panel.fields.items()}
-    return replace(panel, fields=fields, universe=panel.universe.copy())
+    flags = None if panel.flags is None else panel.flags.copy()
+    return replace(panel, fields=fields, universe=panel.universe.copy(), flags=flags)
 
 
 def read(store: BarStore, last: int = 999) -> Panel:
@@ -75,6 +79,8 @@ def batches(draw: st.DrawFn) -> list[tuple[int, list[dict[str, Any]]]]:
                 adjustment=float(rng.choice([1.0, 1.0, 1.1, 0.5])),
                 split=float(rng.choice([1.0, 1.0, 2.0, 3.0])),
                 suspended=bool(rng.random() < 0.2),
+                st=bool(rng.random() < 0.2),
+                limit_up=bool(rng.random() < 0.2),
             )
             for session in range(first, first + length)
             for name in names
@@ -248,3 +254,16 @@ def test_past_panel_equals_what_was_read_then(tmp_path: Path, sqlite: Database) 
     for number, panel in enumerate(seen):
         again = store.panel("us", as_of=at(number), last_session=day(number))
         assert equal(again, panel), number
+
+
+def test_flags_come_along_with_the_bars(tmp_path: Path, sqlite: Database) -> None:
+    """The panel says what the last vintage says of each row, suspended ones too."""
+    store = BarStore(tmp_path, sqlite)
+    rows = [bar(day(0), "A", st=True), bar(day(0), "B", suspended=True), bar(day(1), "A")]
+    keep(store, bars(rows), at(1))
+    keep(store, bars([bar(day(0), "A", limit_down=True)]), at(2))
+    panel = read(store)
+    column = panel.assets.index("A"), panel.assets.index("B")
+    assert panel.flagged("limit_down")[:, column[0]].tolist() == [True, False]
+    assert not panel.flagged("st").any()
+    assert panel.flagged("suspended")[:, column[1]].tolist() == [True, False]

@@ -95,6 +95,27 @@ def test_old_file_is_backed_up_before_migration(tmp_path: Path, migrated_file: P
     copy.close()
 
 
+def test_tables_of_another_release_are_refused_by_who_may_not_migrate(
+    tmp_path: Path, migrated_file: Path
+) -> None:
+    """An older revision, a newer one and none at all name both revisions and the way out."""
+    path = tmp_path / "alphad.sqlite"
+    shutil.copy(migrated_file, path)
+    database = Database.file(path)
+    database.check_current()
+    for change in (
+        "UPDATE alembic_version SET version_num = '0001'",
+        "UPDATE alembic_version SET version_num = '9999'",
+        "DELETE FROM alembic_version",
+    ):
+        with database.transaction() as connection:
+            connection.execute(text(change))
+        with pytest.raises(StorageError, match=r"is at revision (0001|9999|none)") as caught:
+            database.check_current()
+        assert "alphad run" in caught.value.hint
+    database.close()
+
+
 def test_damaged_file_is_found(sqlite: Database) -> None:
     """The check names what is wrong with a damaged file."""
     with sqlite.transaction() as c:
