@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
+
+import pyarrow as pa
 
 from daemon.context import Context, Market
 from daemon.feeds.protocol import FAILURES, LiveFeed, Parsed, Request
@@ -174,12 +177,15 @@ def _fetch_chunk(
         )
         said += as_said(judged.verdicts)
         tally.add(judged)
-        if judged.checked is not None and judged.checked.table.num_rows:
-            switches = kept_switches(switches_of(parsed), judged.checked.table)
+        table = judged.checked.table if judged.checked is not None else None
+        if table is not None and table.num_rows:
+            table = _without_stored(context, market, table, assets, span)
+        if table is not None and table.num_rows:
+            switches = kept_switches(switches_of(parsed), table)
             vintages = append_told(
                 context,
                 market,
-                judged.checked.table,
+                table,
                 cause="backfill",
                 providers=providers_of(parsed),
                 reconstructed=True,
@@ -189,6 +195,28 @@ def _fetch_chunk(
     done = [asset for asset in assets if asset not in failed]
     _keep(context, market, span, parsed, done, said, vintages, switches)
     return failed
+
+
+def _without_stored(
+    context: Context, market: Market, table: Any, assets: Sequence[str], span: Span
+) -> Any:
+    """Return the rows whose asset has no bar of their session yet.
+
+    Rows of a backfill count as known at their own session: were they to stand over a bar that was
+    told then, what was known then would change.
+    """
+    with context.database.read() as conn:
+        known = data.marks(conn, market.name)
+    again = [asset for asset in assets if asset in known]
+    if not again:
+        return table
+    stored = context.bars.bars(
+        market.name, as_of=context.clock.now(), first=span[0], last=span[1], assets=again
+    )
+    keys = ["session", "asset"]
+    new = table.select(keys).append_column("row", pa.array(range(table.num_rows)))
+    rows = new.join(stored.select(keys), keys, join_type="left anti", use_threads=False)["row"]
+    return table.take(rows.combine_chunks().sort())
 
 
 def _keep(

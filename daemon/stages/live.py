@@ -98,6 +98,7 @@ def compute(context: Context, market: Market, session: date) -> Result:
         **session_facts(market, session, judged, told.missing, told.received_at),
         **_joined_facts(market, table, told.providers, switches),
         **restated.facts(len(expected)),
+        "distrusted": sorted(restated.distrusted),
         "index_return": index_returns.get(session),
         "provisional_session": market.calendar.is_provisional(session),
         "confirmed": told.received_at >= market.calendar.open(following),

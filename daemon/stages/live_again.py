@@ -70,10 +70,12 @@ def _compute_again(context: Context, market: Market, session: date, earlier: Sta
     stored = stored_bars(context, market, window[0], session)
     parsed = ask_again(market, session, today)
     received = context.clock.now()
+    distrusted = set(detail.get("distrusted", ()))  # their histories were told otherwise today
+    asked = of_assets(between(parsed.table, session, session), distrusted, without=True)
     earlier_rows, now_rows = between(stored, session, session), between(stored, window[0], before)
     expected = set(today) & set(pc.unique(now_rows["asset"]).to_pylist())
     judged = judge(
-        between(parsed.table, session, session),
+        asked,
         sessions=[session],
         min_assets=market.settings.ingest.min_assets,
         max_quarantined=market.settings.ingest.max_quarantined,

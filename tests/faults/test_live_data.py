@@ -136,6 +136,21 @@ def test_a_backfill_goes_on_where_it_broke_off(tmp_path: Path) -> None:
         )
 
 
+def test_a_backfill_stands_over_nothing_that_was_told_before(tmp_path: Path) -> None:
+    """Asked for the whole span once more, it adds no bar: what was known then stays known then."""
+    with live_market(tmp_path, small_book("us"), BEGUN) as alive:
+        market, context = alive.market, alive.context
+        span = history_span(market, alive.session(BEGUN - 1))
+        assert span is not None
+        assets = ever_members(find_members(context, market, alive.session(BEGUN)).spells, span)[:8]
+        backfill(context, market, {span: assets})
+        before = [vintage.sha256 for vintage in alive.vintages("backfill")]
+        assert before
+        again = backfill(context, market, {span: assets})
+        assert again.bars == 0
+        assert [vintage.sha256 for vintage in alive.vintages("backfill")] == before
+
+
 def columns(alive: LiveMarket, assets: tuple[str, ...]) -> list[int]:
     return [alive.book.columns[asset] for asset in assets]
 
