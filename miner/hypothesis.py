@@ -2,7 +2,7 @@
 
 There are two ways to a hypothesis. Hypothesis first: a mechanism is drawn, then an expression, and
 `hypothesis_of` says what was meant, whether or not the expression still carries it. Expression
-first: `hypothesis_for` reads an expression as the mechanism whose subjects it shows.
+first: `mechanism_for` reads an expression as the mechanism whose subjects it shows.
 
 A proposer that breeds should keep the mechanism of the mother (`hypothesis_of` with her mechanism
 and the child's expression) and rename the child with `hypothesis_for` where it no longer fits
@@ -32,6 +32,7 @@ __all__ = [
     "fits",
     "hypothesis_for",
     "hypothesis_of",
+    "mechanism_for",
 ]
 
 
@@ -144,9 +145,9 @@ def hypothesis_of(
     )
 
 
-def hypothesis_for(
-    expression: Expression, *, direction: int = 0, mechanisms: Sequence[Mechanism] = MECHANISMS
-) -> Hypothesis:
+def mechanism_for(
+    expression: Expression, mechanisms: Sequence[Mechanism] = MECHANISMS
+) -> Mechanism:
     """Return what `expression` can be read as: the first mechanism it `fits`.
 
     Where it fits none, the first whose subjects it shows; where there is none either, the last.
@@ -154,8 +155,14 @@ def hypothesis_for(
     traits = shown(expression)
     showing = [m for m in mechanisms if set(m.subjects) <= traits] or [mechanisms[-1]]
     used = fields(expression)
-    known = next((m for m in showing if used <= m.fields), showing[-1])
-    return hypothesis_of(known, expression, direction=direction)
+    return next((m for m in showing if used <= m.fields), showing[-1])
+
+
+def hypothesis_for(
+    expression: Expression, *, direction: int = 0, mechanisms: Sequence[Mechanism] = MECHANISMS
+) -> Hypothesis:
+    """Return the hypothesis of what `expression` can be read as (`mechanism_for`)."""
+    return hypothesis_of(mechanism_for(expression, mechanisms), expression, direction=direction)
 
 
 def description_for(hypothesis: Hypothesis, expression: Expression) -> str:

@@ -11,7 +11,13 @@ from numpy.random import Generator
 
 from miner.bandit import mechanism_weights, weighted
 from miner.causes import MECHANISMS, Mechanism
-from miner.hypothesis import description_for, fits, hypothesis_for, hypothesis_of
+from miner.hypothesis import (
+    description_for,
+    expected_direction,
+    fits,
+    hypothesis_of,
+    mechanism_for,
+)
 from miner.memory import Memory, Refused
 from miner.neighbourhood import moved, moves
 from miner.originality import core
@@ -229,16 +235,17 @@ class _Desk:
     def _add(self, expression: Expression, mechanism: str, *parents: str) -> None:
         """Add a candidate that is neither known nor a factor that has decayed.
 
-        It rests on `mechanism` where it still fits that, else on the one it can be read as.
+        It rests on `mechanism` where it still fits that, else on the one it can be read as, and
+        expects the sign that the literature does.
         """
         stripped = core(expression)
         if stripped in self._known or (self._dead and shape(expression) in self._dead):
             return
         self._known.add(stripped)
         meant = self._mechanisms.get(mechanism)
-        if meant is not None and fits(meant, expression):
-            hypothesis = hypothesis_of(meant, expression)
-        else:
-            hypothesis = hypothesis_for(expression, mechanisms=self._proposer.mechanisms)
+        if meant is None or not fits(meant, expression):
+            meant = mechanism_for(expression, self._proposer.mechanisms)
+        direction = expected_direction(meant, expression)
+        hypothesis = hypothesis_of(meant, expression, direction=direction)
         described = description_for(hypothesis, expression)
         self._answer.append(Candidate(hypothesis, described, expression, parents))

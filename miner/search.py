@@ -157,17 +157,21 @@ class _Gates:
 def alignment_of(candidate: Candidate, *, measured: int = 0) -> Alignment:
     """Return the alignment by rules, or what a model said of it where one was asked.
 
-    What an expression reads is a fact: a lenient judge, or one that wrote what it judges, cannot
-    lift c2 above what the rules give.
+    Facts are not left to it: what an expression reads, so that a lenient judge, or one that wrote
+    what it judges, cannot lift c2 above what the rules give; and the sign that was measured, which
+    takes off c1 what the rules take off.
     """
-    ruled = alignment(
-        candidate.hypothesis, candidate.description, candidate.expression, measured=measured
-    )
+    told = (candidate.hypothesis, candidate.description, candidate.expression)
+    ruled = alignment(*told, measured=measured)
     judged = candidate.judged
     if judged is None:
         return ruled
-    expressed = min(judged.expressed, ruled.expressed)
-    return Alignment(judged.described, expressed, (*judged.reasons, *ruled.reasons))
+    refuted = alignment(*told).described - ruled.described
+    return Alignment(
+        max(0.0, judged.described - refuted),
+        min(judged.expressed, ruled.expressed),
+        (*judged.reasons, *ruled.reasons),
+    )
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ def last_round(problem: Problem, *, seed: int, settings: SearchSettings = SMALL)
     return last
 
 
-def mined(problem: Problem, *, seed: int) -> Outcome:
-    return conclude(problem, last_round(problem, seed=seed), SMALL)
+def mined(problem: Problem, *, seed: int, settings: SearchSettings = SMALL) -> Outcome:
+    return conclude(problem, last_round(problem, seed=seed, settings=settings), settings)
 
 
 def correlation(found: Expression, truth: Expression, problem: Problem) -> float:
@@ -53,7 +53,7 @@ def test_a_planted_factor_is_found_and_oriented(seed: int, text: str) -> None:
     """What is accepted correlates at least 0.7 with the truth, with its sign."""
     truth = parse(text)
     problem = Problem(market(seed, planted=truth, strength=0.15))
-    outcome = mined(problem, seed=seed)
+    outcome = mined(problem, seed=seed, settings=replace(SMALL, rounds=8))
     assert outcome.accepted
     assert correlation(outcome.accepted[0].expression, truth, problem) > 0.7
     assert outcome.accepted[0].valid.mean > 0.05
