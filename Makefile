@@ -38,8 +38,10 @@ format: setup ## let ruff rewrite the tree
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: kernels ## how long a session takes, by stage and number of assets
+bench: kernels ## how long a session takes, by stage and number of assets; the store; originality
 	$(BIN)/python -m bench.daily
+	$(BIN)/python -m bench.store
+	$(BIN)/python -m bench.mining --subtrees
 
 peers: .venv-bench/.installed ## the expression engine beside pandas, polars, qlib, KunQuant … (a quarter of an hour)
 	.venv-bench/bin/python -m bench.engine --json out/engine.json --picture out/engine.html
@@ -50,8 +52,10 @@ peers: .venv-bench/.installed ## the expression engine beside pandas, polars, ql
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
 	@touch $@
 
-faults: kernels ## kill -9 a replay at twenty random moments and compare every byte
+faults: kernels ## kill -9 at random moments; every fault of a provider; splits, deadlines, calendars (an hour)
 	$(BIN)/python -m bench.kills
+	$(BIN)/python -m bench.live --split --deadlines --calendar
+	$(BIN)/python -m bench.live --faults
 
 lock: setup ## resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -42,7 +42,11 @@ SCALE_TOLERANCE = float(np.log(1.5))
 SILENT = "a split or dividend shows in the price"
 SCALED = "a close is not 100 times the last one or a hundredth of it"
 JUMPED = "a price stays within its limit unless a split or dividend explains more"
-_RULES = (SILENT, SCALED, JUMPED)
+UNIT = "a volume without amount is not 100 times its usual one or a hundredth of it"
+_RULES = (SILENT, SCALED, JUMPED, UNIT)
+
+#: Sessions whose median is the usual volume, and how many of them there have to be.
+USUAL_SESSIONS, LEAST_USUAL = 10, 5
 
 _Codes = npt.NDArray[np.int8]
 
@@ -142,6 +146,7 @@ def check_following(
     beside_last = _broken(series, limit, trusted)
     _check_budget(series, beside_last, limits.broken)
     codes = _held(series, limit, trusted, beside_last)
+    codes[(codes == 0) & ~trusted & _in_another_unit(series)] = 1 + _RULES.index(UNIT)
 
     good = series.next_day & (codes == 0)
     good[1:] &= codes[:-1] == 0
@@ -191,6 +196,29 @@ def _rules(price: FloatArray, event: FloatArray, split: FloatArray, limit: Float
         way = np.abs(factor[rows])
         codes[rows[-price[rows] * np.sign(factor[rows]) < way / 2]] = 1
     return codes
+
+
+def _in_another_unit(series: Series) -> BoolArray:
+    """Return which volumes are near 100 times the asset's usual one, or a hundredth of it.
+
+    Where there is an amount, it tells the unit better (`daemon.units`). The usual volume is the
+    median of the rows before, in the shares of this row.
+    """
+    volume, amount = series.column("volume"), series.column("amount")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        level = np.where(volume > 0, np.log(volume), np.nan) - np.cumsum(series.split)
+    padded = np.concatenate([np.full(USUAL_SESSIONS, np.nan), level[:-1]])
+    before = np.lib.stride_tricks.sliding_window_view(padded, USUAL_SESSIONS).copy()
+    starts = np.maximum.accumulate(np.where(series.first, np.arange(len(level)), 0))
+    rank = np.arange(len(level)) - starts  # rows of the same asset before this one
+    behind = np.arange(USUAL_SESSIONS, 0, -1)
+    before[behind[None, :] > rank[:, None]] = np.nan
+    known = np.isfinite(before).sum(axis=1) >= LEAST_USUAL
+    told = known & ~(amount > 0) & np.isfinite(level)
+    moved = np.full(len(level), np.nan)
+    moved[told] = level[told] - np.nanmedian(before[told], axis=1)
+    found: BoolArray = np.abs(np.abs(moved) - np.log(100.0)) < SCALE_TOLERANCE
+    return found
 
 
 def _held(series: Series, limit: FloatArray, trusted: BoolArray, beside_last: _Codes) -> _Codes:

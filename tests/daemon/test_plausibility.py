@@ -14,6 +14,7 @@ from daemon.plausibility import (
     LIMIT_JUMP,
     SCALED,
     SILENT,
+    UNIT,
     Followed,
     Limits,
     check_following,
@@ -92,6 +93,19 @@ def test_price_on_another_level_is_held_until_confirmed() -> None:
     table = traded({"A": [10.0, 30.0, 31.0, 32.0]})
     assert [session for _, session, _ in held(follow(table))] == [day(1), day(2), day(3)]
     assert follow(table, confirmed=[("A", day(1)), ("Z", day(1))]).quarantined == ()
+
+
+@pytest.mark.parametrize("volume", [1e8, 1e4])
+def test_volume_in_another_unit_is_set_aside_where_no_amount_tells(volume: float) -> None:
+    """One row 100 times its usual volume, or a hundredth, costs that row and no other."""
+    usual = [1e6 + number for number in range(16)]
+    before = traded({"A": [10.0] * 8, "B": [5.0] * 8})
+    before = changed(before, volume=usual, amount=[float("nan")] * 16)
+    batch = traded({"A": [10.0, 10.1], "B": [5.0, 5.1]}, first=8)
+    batch = changed(batch, volume=[volume, 1.1e6, 1.2e6, 1.3e6], amount=[float("nan")] * 4)
+    assert held(follow(batch, before)) == [("A", day(8), UNIT)]
+    vouched = follow(batch, before, confirmed=[("A", day(8))])
+    assert vouched.quarantined == ()
 
 
 def test_price_limits_of_a_market_and_of_an_asset() -> None:
