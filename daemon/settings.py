@@ -486,7 +486,7 @@ def _relevant(market: MarketSettings) -> dict[str, Any]:
         exclude={
             "membership": True,
             "feed": {"path", *HOW_TO_ASK},
-            "mining": {"deadline_seconds"},
+            "mining": {"deadline_seconds", "cluster"},
         },
     )
     if market.feed.fallback == "none":
@@ -497,6 +497,9 @@ def _relevant(market: MarketSettings) -> dict[str, Any]:
         del stated["universe"]  # as if the group were not there
     else:
         del stated["universe"]["overrides"]  # a path; what it does is seen in the membership
+    zoo = market.mining.zoo
+    if zoo is not None and zoo.is_file():
+        stated["mining"]["zoo"] = hashlib.sha256(zoo.read_bytes()).hexdigest()
     book = Path(market.seed_book)
     if book.is_file():  # what it says counts, not where it lies
         stated["seed_book"] = hashlib.sha256(book.read_bytes()).hexdigest()

@@ -147,6 +147,19 @@ def test_unknown_market_names_those_there_are() -> None:
         settings.market("cnn")
 
 
+def test_config_hash_knows_what_a_zoo_says_and_not_where_it_lies(tmp_path: Path) -> None:
+    """The content counts; neither its path nor the cluster that searches does."""
+    one, other = tmp_path / "one.toml", tmp_path / "other.toml"
+    one.write_text("source = 'ours'")
+    other.write_text("source = 'ours'")
+    first = MarketSettings.model_validate({"mining": {"zoo": one}})
+    second = MarketSettings.model_validate({"mining": {"zoo": other, "cluster": "tcp://host:1"}})
+    assert config_hash(first) == config_hash(second) != config_hash(MarketSettings())
+    before = config_hash(first)
+    one.write_text("source = 'theirs'")
+    assert config_hash(first) != before
+
+
 def test_config_hash_ignores_places(tmp_path: Path) -> None:
     """Folders, files and hosts do not change the hash; what changes a result does."""
     here = MarketSettings(feed=FeedSettings(kind="parquet", path=tmp_path))
