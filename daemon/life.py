@@ -34,6 +34,8 @@ from signals.ic import hac_lags, mean_with_interval
 from signals.panel import FloatArray
 from signals.watch import Watch, strain, suspend, update, with_threshold
 
+#: Sessions after which a re-mining that came to no end is tried again.
+RETRY_SESSIONS = 5
 #: One-sided 5 % point of the normal law: what a declared factor's baseline has to reach.
 BASELINE_T = 1.645
 #: Sessions beyond its baseline in which a declared factor may lack a RankIC, before it is rejected.
@@ -225,11 +227,22 @@ def remining_reason(count: BookCount, book: BookSettings) -> str | None:
     return f"{count.healthy} healthy, {book.min_healthy} wanted"
 
 
-def cooldown(accepted: bool, settings: MarketSettings) -> int:  # noqa: FBT001 - the one fact
+def cooldown(result: Mapping[str, Any] | None, settings: MarketSettings) -> int:
     """Return how many sessions lie between a re-mining and the next.
 
     After one that accepted nothing half of the validation window has to be new: on the old one the
-    same search finds the same, and each trial on it raises the bar for the next.
+    same search finds the same, and each trial on it raises the bar for the next. After one that
+    came to no end, and so heard nobody, a few.
+
+    Parameters
+    ----------
+    result : mapping or None
+        Of the re-mining, as the ledger has it.
     """
+    told = result or {}
     pause = settings.book.cooldown_sessions
-    return pause if accepted else max(pause, settings.mining.valid_sessions // 2)
+    if told.get("accepted"):
+        return pause
+    if "tried" not in told:
+        return min(pause, RETRY_SESSIONS)
+    return max(pause, settings.mining.valid_sessions // 2)

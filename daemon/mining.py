@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,9 +16,10 @@ from rich.table import Table
 from daemon.context import Context, Market
 from daemon.inspection import only, opened, say
 from daemon.llm.opening import open_proposer
-from daemon.stages.pose import pose
-from daemon.stages.remine import OnRound, close_job, searched
+from daemon.stages.pose import pose, with_heard
+from daemon.stages.remine import OnRound, close_job, facts_of, searched
 from daemon.workers import open_workers
+from miner.agents import Event
 from miner.conclusion import conclude
 from miner.outcome import Accepted, Outcome
 from miner.problem import SearchSettings
@@ -42,8 +44,8 @@ GATES: Mapping[str, str] = {
     "validation": "ranks assets on validation, for all that was heard there",
     "surplus": "room for one more",
 }
-#: What counts hold besides gates.
-TOTALS = ("proposed", "measured", "accepted")
+#: Those that finalists meet.
+FINAL = ("weak", "correlated", "rescaled", "validation", "surplus")
 
 
 def mine(path: Path | None, name: str | None, seed: int, *, as_json: bool) -> int:
@@ -67,13 +69,15 @@ def mine(path: Path | None, name: str | None, seed: int, *, as_json: bool) -> in
         GrammarProposer(),
         database=context.database,
         market=market.name,
+        replaying=last < last_final(context, market),
         limits=settings.complexity,
+        on_event=tell_event,
     )
     cluster = market.settings.mining.cluster
     with open_workers(cluster) as workers, shown_progress(settings) as on_round:
         state = searched(problem, settings, proposer, workers, seed, on_round=on_round)
-    outcome = conclude(problem, state, settings)
-    keep(context, market, last, seed, outcome)
+    outcome = conclude(with_heard(context, market, problem, settings), state, settings)
+    keep(context, market, last, seed, outcome, facts_of(problem, settings, state))
     if as_json:
         say(outcome.to_json() | {"refused": refusals(outcome)})
     else:
@@ -81,12 +85,30 @@ def mine(path: Path | None, name: str | None, seed: int, *, as_json: bool) -> in
     return 0
 
 
-def keep(context: Context, market: Market, session: date, seed: int, outcome: Outcome) -> None:
+def last_final(context: Context, market: Market) -> date:
+    """Return the last session that is over: on older bars a model is asked about its own past."""
+    minutes = market.settings.ingest.finality_minutes
+    return market.calendar.last_final(context.clock.now(), minutes)
+
+
+def tell_event(event: Event) -> None:
+    """Say on the error stream what became of the model."""
+    Console(stderr=True).print(event.message, markup=False, soft_wrap=True)
+
+
+def keep(
+    context: Context,
+    market: Market,
+    session: date,
+    seed: int,
+    outcome: Outcome,
+    facts: Mapping[str, Any],
+) -> None:
     """Write the trials into the ledger as those of a finished re-mining that nobody waits for."""
     trigger = {"reason": "asked for by an operator", "by": jobs.OPERATOR, "decayed": []}
     with context.database.transaction() as conn:
         job = jobs.open_job(conn, market.name, session, trigger, seed, context.clock.now())
-        close_job(conn, context, market, jobs.start(conn, job), outcome, None)
+        close_job(conn, context, market, jobs.start(conn, job), outcome, None, facts)
 
 
 @contextmanager
@@ -141,7 +163,7 @@ def refusals(outcome: Outcome) -> list[dict[str, str]]:
     return [
         {"expression": t.expression, "by": t.decision, "because": str(t.detail.get("reason", ""))}
         for t in outcome.trials
-        if t.decision in {"weak", "correlated", "rescaled", "validation", "surplus"}
+        if t.decision in FINAL
     ]
 
 

@@ -29,6 +29,7 @@ from daemon.group import Group, Positive, Share
 from daemon.llm.settings import LlmSettings
 from daemon.mining_settings import MiningSettings
 from daemon.refusals import listed, nearest, settings_refusal
+from miner.best_of import MIN_BLOCKS, block_length
 from signals.errors import ConfigError
 
 #: What every environment name of ours begins with.
@@ -290,6 +291,15 @@ class MarketSettings(Group):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
+        blocks = self.mining.valid_sessions // block_length(
+            self.mining.valid_sessions, self.label.horizon
+        )
+        if self.mining.enabled and (blocks < MIN_BLOCKS or 2.0**-blocks > self.mining.alpha):
+            raise ValueError(
+                f"mining.valid_sessions {self.mining.valid_sessions} are {blocks} independent "
+                f"blocks of labels of {self.label.horizon} sessions, which can prove nothing; "
+                "raise it (15 blocks or more tell well), or set mining.enabled = false"
+            )
         if self.feed.kind == "simulated" and self.feed.assets < self.ingest.min_assets:
             raise ValueError(
                 f"feed.assets {self.feed.assets} is below ingest.min_assets "

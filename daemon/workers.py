@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from miner.search import Share, in_memory
-from signals.errors import ConfigError
+from signals.errors import ConfigError, DataError
 
 #: Candidates are measured side by side; numba kernels release the interpreter's lock.
 THREADS = 2
@@ -48,7 +48,8 @@ def open_workers(
             yield Workers(threads)
         return
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
+        from distributed.comm.core import CommClosedError
     except ImportError as exc:
         raise ConfigError(
             "mining.cluster is set, and the package distributed is not installed",
@@ -63,5 +64,13 @@ def open_workers(
             rule="mining.cluster is the address of a running scheduler",
             hint="start it (dask scheduler), or leave mining.cluster out",
         ) from exc
-    with client:
-        yield Workers(client.get_executor(), partial(client.scatter, broadcast=True))
+    try:
+        with client:
+            yield Workers(client.get_executor(), partial(client.scatter, broadcast=True))
+    except (KilledWorker, CommClosedError, CancelledError) as exc:
+        raise DataError(
+            f"the dask cluster at {cluster} was lost: {exc}",
+            rule="a search needs its workers to the end of a round",
+            hint="start it again, or leave mining.cluster out",
+            retryable=True,
+        ) from exc

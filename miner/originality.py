@@ -212,7 +212,7 @@ def tree_hash(node: Expression) -> int:
     if isinstance(node, Field):
         return hash((word("$"), word(node.name)))
     if isinstance(node, Constant):
-        return hash((word("#"), node.value))
+        return hash((word("#"), word(repr(node.value))))  # hash(-1.0) == hash(-2.0)
     assert isinstance(node, Call)  # noqa: S101 - there is no other node
     return hash((word(node.op), *map(tree_hash, node.args)))
 

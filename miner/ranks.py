@@ -72,26 +72,11 @@ def residual_ranks(
     return np.where(finite, y, np.nan)
 
 
-def value_correlation(left: FloatArray, right: FloatArray, universe: BoolArray) -> float:
-    """Return the mean over sessions of the rank correlation of two factors.
-
-    Parameters
-    ----------
-    left, right : ndarray of shape (n_sessions, n_assets)
-        Values; a missing one counts as neutral.
-    universe : ndarray of bool, shape (n_sessions, n_assets)
-        Assets outside take no part.
-
-    Returns
-    -------
-    float
-        In [-1, 1]; sessions where either does not vary are skipped, 0 where none is left.
-    """
-    return ranked_correlation(centred_ranks(left, universe), centred_ranks(right, universe))
-
-
 def ranked_correlation(x: FloatArray, y: FloatArray) -> float:
-    """Return `value_correlation` of factors that are centred ranks already."""
+    """Return the mean over sessions of the rank correlation of two factors, given centred ranks.
+
+    Sessions where either does not vary are skipped; 0 where none is left.
+    """
     xy = np.einsum("ta,ta->t", x, y)
     scale = np.sqrt(np.einsum("ta,ta->t", x, x) * np.einsum("ta,ta->t", y, y))
     varied = scale > 0

@@ -196,7 +196,7 @@ class _Engine:
         for candidate, measured in zip(admitted, results, strict=True):
             survivor = self.gates.weighed(candidate, measured)
             decision, reason = _decision(measured, self.settings)
-            detail = {"ic": survivor.ic, "t": survivor.t, "fitness": survivor.fitness} | reason
+            detail = _told(survivor) | reason
             trials.append(_trial(trials, candidate, decision, detail))
             counts["measured"] += 1
             if decision == "measured":
@@ -266,6 +266,20 @@ def _decision(measured: Measured, settings: SearchSettings) -> tuple[str, dict[s
     if measured.spread < settings.min_spread:
         return "ties", {"reason": f"spread {measured.spread:.2f} < {settings.min_spread:g}"}
     return "measured", {}
+
+
+def _told(survivor: Survivor) -> dict[str, str | float]:
+    """Return what the ledger keeps of a measured candidate."""
+    told: dict[str, str | float] = {
+        "ic": survivor.ic,
+        "t": survivor.t,
+        "fitness": survivor.fitness,
+        "C": survivor.alignment.score,
+        "origin": survivor.candidate.origin,
+    }
+    if survivor.alignment.reasons:
+        told["alignment"] = "; ".join(survivor.alignment.reasons)
+    return told
 
 
 def _trial(

@@ -175,15 +175,6 @@ def trials(
     return [record(Trial, row) for row in rows]
 
 
-def count_trials(connection: Connection, market: str, since: date | None = None) -> int:
-    """Return how many candidates were tried by jobs opened at `since` or later."""
-    query = select(func.count()).select_from(_TRIALS).where(_TRIALS.c.market == market)
-    if since is not None:
-        opened = select(_JOBS.c.id).where(_JOBS.c.market == market, _JOBS.c.opened_session >= since)
-        query = query.where(_TRIALS.c.job.in_(opened))
-    return int(connection.execute(query).scalar_one())
-
-
 def _change(connection: Connection, job: RemineJob, values: dict[str, Any]) -> RemineJob:
     done = connection.execute(
         update(_JOBS).where(

@@ -28,11 +28,6 @@ def asks_model(settings: LlmSettings, *, replaying: bool) -> bool:
     return settings.is_on and (settings.in_replay or not replaying)
 
 
-def is_contaminated(settings: LlmSettings, *, replaying: bool) -> bool:
-    """Return whether a result must be labelled so: a model has read about the replayed past."""
-    return replaying and asks_model(settings, replaying=replaying)
-
-
 def require_extra() -> None:
     """Raise a ConfigError where the packages that ask a model are not installed."""
     if find_spec("pydantic_ai") is None or find_spec("openai") is None:
@@ -68,7 +63,7 @@ def open_proposer(
     market, job : str, int
         The run; without a job its budget begins now.
     replaying : bool
-        Whether the run is of a replay or demo; see `is_contaminated`.
+        Whether the run is of a replay or demo; see `account`.
     limits : ComplexityLimits, optional
         What the gates of the search let through, for the prompts.
     on_event : callable, optional

@@ -133,7 +133,13 @@ def stored_panel(
 
 
 def tail_with_universe(
-    context: Context, market: Market, panel: Panel, start: int, stop: int
+    context: Context,
+    market: Market,
+    panel: Panel,
+    start: int,
+    stop: int,
+    *,
+    as_of: datetime | None = None,
 ) -> Panel:
     """Return the rows `start` to `stop` with the members of each session as its universe.
 
@@ -141,15 +147,17 @@ def tail_with_universe(
     `universe.exclude_st` is off, is under no risk warning then.
     """
     tail = panel.rows(start, stop)
-    universe = tail.universe & members_of(context, market, tail)
+    universe = tail.universe & members_of(context, market, tail, as_of)
     if market.settings.universe.exclude_st:
         universe &= ~tail.flagged("st")
     return replace(tail, universe=universe)
 
 
-def members_of(context: Context, market: Market, panel: Panel) -> BoolArray:
+def members_of(
+    context: Context, market: Market, panel: Panel, as_of: datetime | None = None
+) -> BoolArray:
     """Return who is a member on each session, bar or not; everybody where there is no list."""
     if market.settings.membership is None and market.lists is None:
         return np.ones((panel.n_sessions, panel.n_assets), dtype=np.bool_)
     with context.database.read() as conn:
-        return membership.universe(conn, market.name, panel.sessions, panel.assets)
+        return membership.load(conn, market.name, as_of).universe(panel.sessions, panel.assets)

@@ -279,7 +279,7 @@ def wanted_job(
         if last.status in jobs.OPEN:
             return None
         passed = len(market.calendar.sessions(last.opened_session, session)) - 1
-        if passed < life.cooldown(bool((last.result or {}).get("accepted")), settings):
+        if passed < life.cooldown(last.result, settings):
             return None
     book = sorted(name for name, state in states.items() if state in {"live", "shadow"})
     return {"reason": reason, "decayed": decayed, "book": book}

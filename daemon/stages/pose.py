@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -33,19 +34,19 @@ def pose(
 ) -> tuple[Problem, SearchSettings]:
     """Return the problem a search at the close of `session` has to solve, and its budget.
 
-    Nothing that became known after `session` is in it, so that a job that is resumed later is told
-    the same.
+    A job is told what was known when it was opened, however late it is resumed; without one, what
+    is known now.
     """
     settings = market.settings.mining.search(market.settings.ingest.min_assets)
     label = market.settings.label
-    known = market.calendar.finality(session, market.settings.ingest.finality_minutes)
+    known = job.opened_at if job is not None else context.clock.now()
     stored = stored_panel(context, market, session, as_of=known)
     purge = label.lag + label.horizon
     wanted = settings.train_sessions + settings.valid_sessions + settings.embargo + 2 * purge + LEAD
     start = max(stored.n_sessions - wanted, 0)
-    panel = tail_with_universe(context, market, stored, start, stored.n_sessions)
+    panel = tail_with_universe(context, market, stored, start, stored.n_sessions, as_of=known)
     bare = Problem(panel=panel, label_lag=label.lag, horizon=label.horizon)
-    first_judged = panel.sessions[bare.split(settings).valid.start].item()
+    first_judged = first_judged_session(bare, settings)
     with context.database.read() as conn:
         rows = [
             row for row in registry.factors(conn, market.name) if row.created_session <= session
@@ -54,27 +55,60 @@ def pose(
         alive = book_of(rows, job)
         retired = lately_retired(market, rows, alive, session)
         earlier = earlier_jobs(conn, market, job)
-        decayed = [mourned(conn, market, row, factors[row.id]) for row in retired[-MEMORABLE:]]
-        heard = heard_since(conn, market, earlier, first_judged)
+        # what died on the rows that judge is not told: their outcome would steer the proposer
+        dead = [row for row in retired if died_before(row, first_judged)][-MEMORABLE:]
+        decayed = [mourned(conn, market, row, factors[row.id], session) for row in dead]
     gone = {row.id for row in retired}
     others = {row.id: factors[row.id] for row in rows if row.id not in alive | gone}
     problem = Problem(
         panel=panel,
         label_lag=label.lag,
         horizon=label.horizon,
-        book={name: factors[name] for name in sorted(alive)},
+        book={name: factors[name] for name in sorted(alive & factors.keys())},
         references=known_formulas(market) | others,
         retired={name: factors[name] for name in sorted(gone)},
-        earlier_trials=sum(
-            int((other.result or {}).get("tried", 0))
-            for other in earlier
-            if other.opened_session >= first_judged
-        ),
-        heard=heard,
         decayed=decayed,
-        experience=experience(earlier),
+        experience=experience(earlier, first_judged),
     )
     return problem, settings
+
+
+def with_heard(
+    context: Context,
+    market: Market,
+    problem: Problem,
+    settings: SearchSettings,
+    job: RemineJob | None = None,
+) -> Problem:
+    """Return the problem with all that was heard on its validation by now: to be concluded.
+
+    The search itself needs none of it, and others may have looked while it ran.
+    """
+    first = first_judged_session(problem, settings)
+    with context.database.read() as conn:
+        others = [
+            other
+            for other in jobs.jobs(conn, market.name)
+            if other.status not in jobs.OPEN
+            and other.opened_session >= first
+            and (job is None or other.id != job.id)
+        ]
+        heard = heard_by(conn, market, others)
+    tried = sum(int((other.result or {}).get("tried", 0)) for other in others)
+    return replace(problem, heard=heard, earlier_trials=tried)
+
+
+def first_judged_session(problem: Problem, settings: SearchSettings) -> date:
+    """Return the first session of validation."""
+    session: date = problem.panel.sessions[problem.split(settings).valid.start].item()
+    return session
+
+
+def last_trained_session(problem: Problem, settings: SearchSettings) -> date:
+    """Return the session whose close ends the last label of train."""
+    parts = problem.split(settings)
+    session: date = problem.panel.sessions[parts.train.stop - 1 + parts.purge].item()
+    return session
 
 
 def book_of(rows: Iterable[Factor], job: RemineJob | None) -> frozenset[str]:
@@ -100,9 +134,17 @@ def lately_retired(
     return sorted(gone, key=lambda row: (row.retired_session, row.id))
 
 
-def mourned(conn: Connection, market: Market, row: Factor, expression: Expression) -> Decayed:
-    """Return a retired factor and why it died, as the registry has it."""
-    last = [e for e in registry.events(conn, market.name, row.id) if e.to_state == "retired"]
+def died_before(row: Factor, first: date) -> bool:
+    """Return whether a factor was retired before a session."""
+    return row.retired_session is not None and row.retired_session < first
+
+
+def mourned(
+    conn: Connection, market: Market, row: Factor, expression: Expression, session: date
+) -> Decayed:
+    """Return a retired factor and why it died, as the registry had it at `session`."""
+    events = registry.events(conn, market.name, row.id, last=session)
+    last = [event for event in events if event.to_state == FactorState.RETIRED]
     mechanism = (row.hypothesis or {}).get("mechanism", "")
     return Decayed(expression, mechanism, last[-1].rule if last else "retired")
 
@@ -116,24 +158,24 @@ def earlier_jobs(conn: Connection, market: Market, job: RemineJob | None) -> lis
     ]
 
 
-def heard_since(
-    conn: Connection, market: Market, earlier: Iterable[RemineJob], first: date
-) -> list[Expression]:
-    """Return the finalists whose validation was looked at on any session from `first` on."""
+def heard_by(conn: Connection, market: Market, others: Iterable[RemineJob]) -> list[Expression]:
+    """Return the finalists whose validation some re-minings have looked at."""
     texts = {
         trial.expression: None
-        for job in earlier
-        if job.opened_session >= first
+        for job in others
         for trial in jobs.trials(conn, market.name, job.id, decisions=HEARD)
     }
     return [parse(text) for text in texts]
 
 
-def experience(earlier: Iterable[RemineJob]) -> Mapping[str, Tally]:
-    """Return what earlier searches saw on train, by mechanism."""
+def experience(earlier: Iterable[RemineJob], first: date) -> Mapping[str, Tally]:
+    """Return what earlier searches saw on train, by mechanism, of sessions before `first` alone."""
     total: dict[str, Tally] = {}
     for job in earlier:
-        for name, told in ((job.result or {}).get("tallies") or {}).items():
+        result = job.result or {}
+        if result.get("trained_until", first.isoformat()) >= first.isoformat():
+            continue  # its train reached into what judges now
+        for name, told in result.get("tallies", {}).items():
             total[name] = total.get(name, Tally()) + Tally(**told)
     return total
 

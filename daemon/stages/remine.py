@@ -7,12 +7,20 @@ from datetime import date
 from time import monotonic
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection
 
 from daemon.clock import ReplayClock
 from daemon.context import Context, Market
 from daemon.llm.opening import account, open_proposer
-from daemon.stages.pose import HEARD, pose, tallies_of
+from daemon.stages.pose import (
+    HEARD,
+    first_judged_session,
+    last_trained_session,
+    pose,
+    tallies_of,
+    with_heard,
+)
 from daemon.workers import Workers, open_workers
 from miner.conclusion import Accepted, Outcome, conclude
 from miner.memory import tallied
@@ -23,6 +31,8 @@ from miner.search import search
 from storage import jobs, ledger, registry
 from storage.jobs import TrialRow
 from storage.tables import FactorState, JobStatus, RemineJob
+
+log = structlog.get_logger()
 
 #: Called after each round.
 OnRound = Callable[[Round], None]
@@ -49,7 +59,7 @@ def run_job(
     with context.database.transaction() as conn:
         job = jobs.start(conn, job)
     problem, settings = pose(context, market, job.opened_session, job)
-    last = Round.from_json(job.checkpoint) if job.checkpoint else None
+    last = resumable(context, market, job)
     replaying = isinstance(context.clock, ReplayClock)
     proposer = open_proposer(
         context.settings.llm,
@@ -61,36 +71,55 @@ def run_job(
         limits=settings.complexity,
     )
     with open_workers(market.settings.mining.cluster) as workers:
-        last = exhaust(context, job, problem, settings, proposer, workers, last, on_round, deadline)
+        keep = keeper(context, market, job, on_round)
+        last = searched(problem, settings, proposer, workers, job.seed, last, keep, deadline)
     model = account(proposer, context.database, market.name, job.id, replaying=replaying)
-    outcome = conclude(problem, last, settings)
-    baseline = problem.panel.sessions[problem.split(settings).valid.start].item()
+    outcome = conclude(with_heard(context, market, problem, settings, job), last, settings)
+    baseline = first_judged_session(problem, settings)
+    facts = facts_of(problem, settings, last) | ({"model": {**model}} if model else {})
     with context.database.transaction() as conn:
         when = joined or first_not_begun(conn, market)
-        register(conn, context, market, job, outcome, when, baseline, model)
+        register(conn, context, market, job, outcome, when, baseline, facts)
     return outcome
 
 
-def exhaust(
-    context: Context,
-    job: RemineJob,
-    problem: Problem,
-    settings: SearchSettings,
-    proposer: Proposer,
-    workers: Workers,
-    last: Round | None,
-    on_round: OnRound | None,
-    deadline: float | None,
-) -> Round:
-    """Search to the end of the budget, with a checkpoint after each round."""
+def keeper(context: Context, market: Market, job: RemineJob, on_round: OnRound | None) -> OnRound:
+    """Return what stores the state after each round, with the tree and the settings it is of."""
 
     def keep(state: Round) -> None:
         with context.database.transaction() as conn:
-            jobs.save_checkpoint(conn, job, state.to_json(), dict(state.counts))
+            checkpoint = state.to_json() | {"of": origin_of(context, market)}
+            jobs.save_checkpoint(conn, job, checkpoint, dict(state.counts))
         if on_round is not None:
             on_round(state)
 
-    return searched(problem, settings, proposer, workers, job.seed, last, keep, deadline)
+    return keep
+
+
+def origin_of(context: Context, market: Market) -> list[str]:
+    """Return what a checkpoint has to be of, to be gone on from."""
+    return [market.config_sha256, context.code["sources_sha256"]]
+
+
+def resumable(context: Context, market: Market, job: RemineJob) -> Round | None:
+    """Return the state a job goes on from, None to begin.
+
+    One of other settings is none: its survivors may have been chosen on rows that judge now.
+    """
+    if not job.checkpoint:
+        return None
+    if job.checkpoint.get("of") != origin_of(context, market):
+        log.warning("re-mining begins again: settings or code changed", job=job.id)
+        return None
+    return Round.from_json(job.checkpoint)
+
+
+def facts_of(problem: Problem, settings: SearchSettings, last: Round) -> dict[str, Any]:
+    """Return what later re-minings and people have to know of a search."""
+    return {
+        "rounds": [last.number, settings.rounds],
+        "trained_until": last_trained_session(problem, settings).isoformat(),
+    }
 
 
 def searched(
@@ -103,8 +132,12 @@ def searched(
     on_round: OnRound | None = None,
     deadline: float | None = None,
 ) -> Round:
-    """Return the last round of a search; `on_round` is told of each."""
-    started = monotonic()
+    """Return the last round of a search; `on_round` is told of each.
+
+    No round is begun that would end after the deadline, were it to take as long as the longest.
+    """
+    started = ended = monotonic()
+    longest = 0.0
     state = last or Round(number=0, seed=seed, survivors=(), trials=(), counts={})
     for state in search(
         problem,
@@ -117,7 +150,8 @@ def searched(
     ):
         if on_round is not None:
             on_round(state)
-        if deadline is not None and monotonic() - started >= deadline:
+        longest, ended = max(longest, monotonic() - ended), monotonic()
+        if deadline is not None and ended - started + longest >= deadline:
             break
     return state
 
@@ -136,7 +170,7 @@ def register(
     outcome: Outcome,
     joined: date,
     baseline: date,
-    model: Mapping[str, Any],
+    facts: Mapping[str, Any],
 ) -> None:
     """Write the outcome: trials, challengers in shadow, the job's end; one transaction."""
     now = context.clock.now()
@@ -172,7 +206,7 @@ def register(
             now=now,
             evidence=proof(accepted),
         )
-    close_job(conn, context, market, job, outcome, joined if outcome.accepted else None, model)
+    close_job(conn, context, market, job, outcome, joined if outcome.accepted else None, facts)
 
 
 def close_job(
@@ -182,7 +216,7 @@ def close_job(
     job: RemineJob,
     outcome: Outcome,
     joined: date | None,
-    model: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any],
 ) -> None:
     """Write every trial into the ledger and end the job; later re-minings count what was heard."""
     rows = [TrialRow(t.number, t.expression, t.decision, dict(t.detail)) for t in outcome.trials]
@@ -198,7 +232,7 @@ def close_job(
             "validated": sum(trial.decision in HEARD for trial in outcome.trials),
             "accepted": [str(accepted.expression) for accepted in outcome.accepted],
             "n_trials": outcome.n_trials,
-            **({"model": {**model}} if model else {}),
+            **facts,
             "tallies": tallies_of(tallied({}, outcome.trials, bar)),
         },
         counts=outcome.counts,

@@ -13,7 +13,7 @@ import pytest
 from daemon.inputs import check_inputs
 from daemon.mining import keep
 from daemon.replay import drive
-from daemon.stages.pose import pose
+from daemon.stages.pose import first_judged_session, pose, with_heard
 from miner.conclusion import conclude
 from miner.outcome import Outcome
 from miner.proposer import GrammarProposer
@@ -46,6 +46,7 @@ def earlier_search(alive: Living, opened: date, *rows: TrialRow, by: str = "deca
         jobs.record_trials(conn, job, rows)
         result = {
             "tried": 50,
+            "trained_until": SESSIONS[10].isoformat(),
             "tallies": {"reversal": {"measured": 50, "survived": 2, "best": 3.5}},
         }
         jobs.finish(conn, job, JobStatus.SUCCEEDED, alive.clock.now(), result=result)
@@ -86,7 +87,8 @@ class TestPose:
                 TrialRow(3, "TS_RANK($close, 15)", "measured", {"t": 2.0}),
                 TrialRow(4, "TS_RANK($close, 18)", "weak", {"t": 2.0}),
             )
-            problem, _ = pose(alive.context, alive.market, SESSION)
+            problem, settings = pose(alive.context, alive.market, SESSION)
+            problem = with_heard(alive.context, alive.market, problem, settings)
         assert [str(e) for e in problem.heard] == ["TS_RANK($close, 9)", "TS_RANK($close, 12)"]
         assert problem.earlier_trials == 50
         assert problem.experience["reversal"].measured == 100
@@ -101,8 +103,23 @@ class TestPose:
             problem, _ = pose(alive.context, alive.market, SESSION)
         assert set(problem.retired) == {"late"}
         assert "old" in problem.references
+        assert problem.decayed == []
+
+    def test_why_a_factor_died_is_told_unless_it_did_on_the_rows_that_judge(
+        self, tmp_path: Path
+    ) -> None:
+        """Of a death on validation the proposer knows nothing: it would be that outcome."""
+        with lived(tmp_path) as alive:
+            problem, settings = pose(alive.context, alive.market, SESSION)
+            first = first_judged_session(problem, settings)
+            number = SESSIONS.index(first)
+            retire(alive, "before", "TS_STD($close, 9) / $close", SESSIONS[number - 1])
+            retire(alive, "within", "TS_ZSCORE($close, 9)", first)
+            problem, _ = pose(alive.context, alive.market, SESSION)
         [dead] = problem.decayed
         assert (dead.mechanism, dead.why) == ("reversal", "RankIC gone")
+        assert str(dead.expression).startswith("TS_STD")
+        assert set(problem.retired) == {"before", "within"}
 
     def test_zoos_are_references_by_name(self, tmp_path: Path) -> None:
         """The packaged ones by default, and a file of the user's own."""
@@ -115,10 +132,13 @@ class TestPose:
         assert sum(name.startswith("alpha158 ") for name in problem.references) > 100
 
     def test_nothing_after_the_session_is_told(self, tmp_path: Path) -> None:
-        """The last row of the panel is the session the search was opened at."""
+        """The last row of the panel is the session the search was opened at, however late it is."""
         with lived(tmp_path, FIRST + 8) as alive:
             problem, _ = pose(alive.context, alive.market, SESSION)
+            late = SESSIONS[FIRST + 8]
+            latest, _ = pose(alive.context, alive.market, late)
         assert problem.panel.sessions[-1].item() == SESSION
+        assert latest.panel.sessions[-1].item() == late
 
     @pytest.mark.parametrize(
         ("text", "error", "said"),
@@ -145,20 +165,21 @@ def searched(alive: Living) -> Outcome:
     """Search once at `SESSION`."""
     problem, settings = pose(alive.context, alive.market, SESSION)
     *_, last = search(problem, GrammarProposer(), settings, seed=4)
-    return conclude(problem, last, settings)
+    return conclude(with_heard(alive.context, alive.market, problem, settings), last, settings)
 
 
 def test_what_an_operator_looked_at_counts_and_is_no_job(tmp_path: Path) -> None:
     """Its finalists are heard in the next search; the daemon's own pause is not begun by it."""
     with lived(tmp_path) as alive:
         outcome = searched(alive)
-        keep(alive.context, alive.market, SESSION, 4, outcome)
+        keep(alive.context, alive.market, SESSION, 4, outcome, {})
         with alive.context.database.read() as conn:
             [job] = jobs.jobs(conn, MARKET)
             assert jobs.last_job(conn, MARKET) is None
             assert job.status == "succeeded"
             assert len(jobs.trials(conn, MARKET, job.id)) == len(outcome.trials)
-        problem, _ = pose(alive.context, alive.market, SESSION)
+        problem, settings = pose(alive.context, alive.market, SESSION)
+        problem = with_heard(alive.context, alive.market, problem, settings)
         heard = {t.expression for t in outcome.trials if t.decision in ("validation", "accepted")}
         assert {str(e) for e in problem.heard} >= heard
         assert searched(alive).n_heard >= len(heard) > 0

@@ -161,10 +161,12 @@ def test_book_that_dies_as_a_whole_keeps_its_verdicts() -> None:
 
 
 def test_fruitless_search_waits_for_new_sessions_to_validate_on() -> None:
-    """After a re-mining that accepted nothing half of the validation window has to be new."""
+    """After one that accepted nothing half of the window; after one that broke off, five."""
     settings = MarketSettings.model_validate({"mining": {"valid_sessions": 250}})
-    assert cooldown(accepted=True, settings=settings) == 42
-    assert cooldown(accepted=False, settings=settings) == 125
+    assert cooldown({"tried": 9, "accepted": ["RANK($close)"]}, settings) == 42
+    assert cooldown({"tried": 9, "accepted": []}, settings) == 125
+    for broken_off in (None, {"why": "no dask scheduler answers"}):
+        assert cooldown(broken_off, settings) == 5
 
 
 def test_alert_names_what_is_true_now(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def market_table(file: Path, *, calendar: str = "XNYS", **mining: Any) -> dict[s
         "mining": {
             "train_sessions": 60,
             "valid_sessions": 40,
+            "embargo": 0,
             "rounds": 1,
             "batch": 20,
             "finalists": 6,

@@ -46,9 +46,9 @@ def test_what_has_no_t_is_no_evidence() -> None:
 
 def test_a_finalist_passes_by_its_corrected_p_and_its_size() -> None:
     """Refused above alpha, refused below the least RankIC, and refused without a number."""
-    assert judgement(estimate(0.03), 0.04, 12, Bar()) is None
+    assert judgement(estimate(0.03), 0.02, 12, Bar()) is None
     assert judgement(estimate(0.03), 0.06, 12, Bar()) == (
-        "p = 0.06 > 0.05 as one of 12 heard on this validation"
+        "p = 0.06 > 0.025 as one of 12 heard on this validation"
     )
     assert judgement(estimate(0.005), 0.001, 1, Bar()) == "validated RankIC 0.0050 < 0.01"
     assert judgement(estimate(math.nan), 0.001, 1, Bar()) == "validated RankIC nan < 0.01"

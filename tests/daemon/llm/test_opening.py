@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from daemon.llm import opening
-from daemon.llm.opening import account, asks_model, is_contaminated, open_proposer
+from daemon.llm.opening import account, asks_model, open_proposer
 from daemon.llm.settings import LlmSettings
 from miner.agents import AgentsProposer
 from miner.proposer import GrammarProposer
@@ -44,23 +44,22 @@ class TestOpening:
         assert self.opened(run, replaying=True, in_replay=True, **given) is AgentsProposer
 
     @pytest.mark.parametrize(
-        ("on", "forced", "replaying", "asks", "contaminated"),
+        ("on", "forced", "replaying", "asks"),
         [
-            (True, False, False, True, False),
-            (True, False, True, False, False),
-            (True, True, True, True, True),
-            (True, True, False, True, False),
-            (False, True, True, False, False),
+            (True, False, False, True),
+            (True, False, True, False),
+            (True, True, True, True),
+            (True, True, False, True),
+            (False, True, True, False),
         ],
     )
-    def test_when_results_are_contaminated(
-        self, *, on: bool, forced: bool, replaying: bool, asks: bool, contaminated: bool
+    def test_when_a_model_is_asked(
+        self, *, on: bool, forced: bool, replaying: bool, asks: bool
     ) -> None:
-        """Where a model is asked about a past it has read about."""
+        """Of the past, which it has read about, only where that is forced."""
         where = {"base_url": "http://localhost/v1", "model": "m"} if on else {}
         settings = LlmSettings(in_replay=forced, **where)  # type: ignore[arg-type]
         assert asks_model(settings, replaying=replaying) == asks
-        assert is_contaminated(settings, replaying=replaying) == contaminated
 
     def test_a_missing_extra_is_named(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where pydantic-ai is not installed the error says what to install."""
