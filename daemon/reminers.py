@@ -24,7 +24,7 @@ from daemon.llm.settings import KEY_VARIABLE
 from daemon.settings import load_settings
 from daemon.stages.book import load_factors
 from daemon.stages.remine import OnRound, run_job
-from signals.errors import AlphadError, AlreadyRunningError, DataError
+from signals.errors import AlphadError, AlreadyRunningError, ConfigError, DataError
 from storage import jobs
 from storage.lock import StateLock
 from storage.tables import FactorState, JobStatus, RemineJob
@@ -68,7 +68,7 @@ class InlineReminer:
             joined = market.calendar.next_session(job.opened_session)
             try:
                 run_job(self.context, market, job, joined, on_round=self.on_round)
-            except DataError as error:
+            except (DataError, ConfigError) as error:
                 end_job(self.context, market, job, JobStatus.FAILED, error.fact)
 
 

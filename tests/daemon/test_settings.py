@@ -11,6 +11,7 @@ from daemon.settings import (
     MarketSettings,
     Settings,
     UniverseSettings,
+    build_settings,
     config_hash,
     load_settings,
     settings_toml,
@@ -145,6 +146,19 @@ def test_unknown_market_names_those_there_are() -> None:
     settings = Settings(markets={"cn": MarketSettings(calendar="XSHG")})
     with pytest.raises(ConfigError, match="did you mean cn"):
         settings.market("cnn")
+
+
+@pytest.mark.parametrize(("horizon", "fits"), [(1, True), (10, True), (21, False), (30, False)])
+def test_a_validation_that_can_prove_nothing_is_refused(horizon: int, fits: bool) -> None:
+    """Labels so long that no re-mining could ever accept anything are told at the start."""
+    values = {"markets": {"us": {"label": {"horizon": horizon}}}}
+    if fits:
+        assert build_settings(values).markets["us"].label.horizon == horizon
+        return
+    with pytest.raises(ConfigError, match="prove nothing"):
+        build_settings(values)
+    values["markets"]["us"]["mining"] = {"valid_sessions": 700}
+    assert build_settings(values).markets["us"].mining.valid_sessions == 700
 
 
 def test_config_hash_knows_what_a_zoo_says_and_not_where_it_lies(tmp_path: Path) -> None:

@@ -376,6 +376,33 @@ class TestRemine:
                 assert stored.joined_session == SESSIONS[FIRST + 4]
         assert outcomes[0] == outcomes[1]
 
+    def test_begins_again_under_other_settings(self, tmp_path: Path) -> None:
+        """Survivors chosen under another split may have seen what judges now: they are dropped."""
+
+        class KilledError(Exception):
+            pass
+
+        def kill(state: Round) -> None:
+            raise KilledError(state.number)
+
+        with living(tmp_path, TroubledFeed()) as alive:
+            (tmp_path / "book.toml").write_text(HOPELESS)
+            Reconciler(alive.context, Idle()).tick(alive.market)
+            alive.until(FIRST + 3)
+            Reconciler(alive.context, Idle()).tick(alive.market)
+            with alive.context.database.read() as conn:
+                [job] = jobs.jobs(conn, MARKET, open_only=True)
+            with pytest.raises(KilledError):
+                run_job(alive.context, alive.market, job, on_round=kill)
+            with alive.context.database.read() as conn:
+                [job] = jobs.jobs(conn, MARKET, open_only=True)
+            settings = alive.market.settings
+            other = settings.mining.model_copy(update={"finalists": 3})
+            market = replace(alive.market, settings=settings.model_copy(update={"mining": other}))
+            rounds: list[Round] = []
+            run_job(alive.context, market, job, on_round=rounds.append)
+            assert [state.number for state in rounds] == [1, 2]
+
     def test_mining_may_be_switched_off(self, tmp_path: Path) -> None:
         """With mining.enabled = false nothing is opened, whatever the book lacks."""
         with living(tmp_path, TroubledFeed(DYING), mining={"enabled": False}) as alive:
