@@ -78,6 +78,14 @@ class PublicationStatus(StrEnum):
     PUBLISHED = "published"
 
 
+class ControlState(StrEnum):
+    """What an operator lets a market do."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    HALTED = "halted"
+
+
 def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=column)
@@ -496,3 +504,59 @@ class OperatorRequest(Base, table=True):
     applied_at: datetime | None = None
     applied_session: date | None = None
     outcome: str | None = Field(default=None, sa_type=Text)
+
+
+class Epoch(Base, table=True):
+    """One life of a daemon: the highest number owns the database until its lease has run out."""
+
+    __tablename__ = "epochs"
+
+    number: int | None = Field(default=None, primary_key=True)
+    host: str
+    pid: int
+    state_dir: str
+    version: str
+    started_at: datetime
+    renewed_at: datetime
+    ended_at: datetime | None = None
+
+
+class MarketControl(Base, table=True):
+    """What an operator has set for a market; one without a row runs."""
+
+    __tablename__ = "market_controls"
+    __table_args__ = (_one_of("state", ControlState),)
+
+    market: str = Field(primary_key=True)
+    state: str
+    reason: str = Field(sa_type=Text)
+    who: str
+    at: datetime
+
+
+class Notification(Base, table=True):
+    """One message to one channel, written with what it tells of and sent until it arrives.
+
+    `kind` is what happened to the alert named by `key`: raised, changed, resolved; or a test.
+    """
+
+    __tablename__ = "notifications"
+    __table_args__ = (
+        UniqueConstraint("dedupe_key", "channel"),
+        Index("ix_notifications_due", "sent_at", "given_up_at", "next_attempt_at"),
+    )
+
+    number: int | None = Field(default=None, primary_key=True)
+    market: str
+    key: str
+    kind: str
+    severity: str
+    message: str = Field(sa_type=Text)
+    channel: str
+    dedupe_key: str
+    created_at: datetime
+    attempts: int
+    next_attempt_at: datetime
+    sent_at: datetime | None = None
+    given_up_at: datetime | None = None
+    error: str | None = Field(default=None, sa_type=Text)
