@@ -112,6 +112,12 @@ class MarketCalendar:
         self.close(session)
         return self._book(session).opens[session]
 
+    def is_half_day(self, session: date) -> bool:
+        """Return whether a session is shorter than the longest of the week before it."""
+        lately = [self.previous_session(session, n) for n in range(1, 6)]
+        length = self.close(session) - self.open(session)
+        return length < 0.9 * max(self.close(day) - self.open(day) for day in lately)
+
     def finality(self, session: date, minutes: int) -> datetime:
         """Return when bars of `session` count as final: its close and `minutes` more, in UTC."""
         return self.close(session) + timedelta(minutes=minutes)

@@ -75,6 +75,8 @@ class Judged:
     rescaled : tuple of Rescaled
     repeated : mapping of date to float
         Share of a session's rows that repeat the session before.
+    volumes : mapping of date to float
+        Median of a session's volumes as multiples of the usual ones.
     error : BarsError or None
         Why the batch was refused, for the stage to raise once the verdicts are stored.
     """
@@ -83,6 +85,7 @@ class Judged:
     verdicts: tuple[Verdict, ...]
     rescaled: tuple[Rescaled, ...] = ()
     repeated: Mapping[date, float] | None = None
+    volumes: Mapping[date, float] | None = None
     error: BarsError | None = None
 
 
@@ -152,7 +155,7 @@ def judge(
         *(_said_of_units(one, sources) for one in rescaled),
         *_set_aside(checked.quarantined, sources),
     )
-    return Judged(checked, verdicts, rescaled, followed.repeated)
+    return Judged(checked, verdicts, rescaled, followed.repeated, followed.volumes)
 
 
 def _passed(

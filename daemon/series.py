@@ -12,6 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from daemon.validation import IntArray, Keys, keys_of, numbers_of
+from signals.panel import BASE_FIELDS
+
+#: Sessions whose median is the usual volume, and how many of them there have to be.
+USUAL_SESSIONS, LEAST_USUAL = 10, 5
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -83,6 +87,36 @@ class Series(NamedTuple):
             if name in place and day in days
         ]
         return np.isin(self.day * len(place) + self.asset, numbers)
+
+
+def against_usual(series: Series) -> FloatArray:
+    """Return the log of each volume over the asset's usual one; NaN where that is not known.
+
+    The usual volume is the median of the last `USUAL_SESSIONS` rows before, `LEAST_USUAL` of them
+    traded at least, in the shares of this row.
+    """
+    volume = series.column("volume")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        level = np.where(volume > 0, np.log(volume), np.nan) - np.cumsum(series.split)
+    padded = np.concatenate([np.full(USUAL_SESSIONS, np.nan), level[:-1]])
+    before = np.lib.stride_tricks.sliding_window_view(padded, USUAL_SESSIONS).copy()
+    starts = np.maximum.accumulate(np.where(series.first, np.arange(len(level)), 0))
+    rank = np.arange(len(level)) - starts  # rows of the same asset before this one
+    behind = np.arange(USUAL_SESSIONS, 0, -1)
+    before[behind[None, :] > rank[:, None]] = np.nan
+    known = (np.isfinite(before).sum(axis=1) >= LEAST_USUAL) & np.isfinite(level)
+    beyond = np.full(len(level), np.nan)
+    beyond[known] = level[known] - np.nanmedian(before[known], axis=1)
+    return beyond
+
+
+def repeats_last(series: Series) -> BoolArray:
+    """Return which rows traded and are the asset's row before in every price and the volume."""
+    same: BoolArray = (series.column("volume") > 0) & ~series.first
+    for name in BASE_FIELDS:
+        value = series.column(name)
+        same[1:] &= value[1:] == value[:-1]
+    return same
 
 
 def build_series(table: Any, before: Any | None) -> Series:

@@ -172,6 +172,8 @@ def test_half_days_of_new_york(xnys: MarketCalendar, day: str) -> None:
     """Around Independence Day, Thanksgiving and Christmas a session ends at 13:00."""
     close = xnys.close(date.fromisoformat(day)).astimezone(ZoneInfo("America/New_York"))
     assert close.time() == time(13)
+    assert xnys.is_half_day(date.fromisoformat(day))
+    assert not xnys.is_half_day(xnys.previous_session(date.fromisoformat(day)))
 
 
 def test_day_that_is_no_session_has_no_close(xnys: MarketCalendar) -> None:

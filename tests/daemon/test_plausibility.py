@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from daemon.plausibility import (
     JUMPED,
     LIMIT_JUMP,
+    REPEATED,
     SCALED,
     SILENT,
     UNIT,
@@ -150,7 +151,32 @@ def test_session_that_repeats_the_one_before_is_refused() -> None:
     assert "100% of the bars of 2024-01-02 repeat" in error.fact
     assert error.retryable
     two = pa.concat_tables([stale.slice(0, 2), traded(closes, first=1).slice(2)])
-    assert follow(two, before).repeated == {day(1): 0.05}
+    followed = follow(two, before)
+    assert followed.repeated == {day(1): 0.05}
+    assert held(followed) == [("A000", day(1), REPEATED), ("A001", day(1), REPEATED)]
+
+
+def test_one_asset_that_repeats_its_last_bar_is_set_aside() -> None:
+    """Where a source tells the last bar under a new date, however often, it costs that asset."""
+    before = traded({"A": [10.0], "B": [5.0]})
+    again = [
+        changed(before.filter(pc.equal(before["asset"], "A")), session=[day(n)]) for n in (1, 2)
+    ]
+    batch = pa.concat_tables([*again, traded({"B": [5.0]}, first=1)])
+    few = Limits(repeated=1.0)
+    found = held(follow(batch, before, limits=few))
+    assert found == [("A", day(1), REPEATED), ("A", day(2), REPEATED)]
+
+
+def test_volume_of_a_session_is_told_in_multiples_of_the_usual() -> None:
+    """The median over assets of volume over that of the sessions before; few rows tell none."""
+    names = [f"A{number:02}" for number in range(12)]
+    before = traded({name: [10.0 + n for n in range(8)] for name in names})
+    before = changed(before, volume=[1000.0] * before.num_rows)
+    batch = traded({name: [18.0] for name in names}, first=8)
+    batch = changed(batch, volume=[400.0] * 11 + [4000.0])
+    assert follow(batch, before).volumes == pytest.approx({day(8): 0.4})
+    assert follow(batch.slice(0, 5), before).volumes == {}
 
 
 def test_repetition_is_found_though_the_prices_are_scaled() -> None:
