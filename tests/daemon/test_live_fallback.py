@@ -68,6 +68,7 @@ def test_us_goes_on_with_tiingo_and_comes_back(tmp_path: Path) -> None:
         assert all(row["n_sessions"] >= 60 and row["gap"] < 5e-4 for row in told)
 
 
+@pytest.mark.slow
 def test_cn_goes_on_with_baostock_and_comes_back(tmp_path: Path) -> None:
     """Eastmoney is silent for a session: it is published from baostock, and the next one not."""
     book = small_book("cn")

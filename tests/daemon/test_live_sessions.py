@@ -36,7 +36,7 @@ def test_first_start_and_a_session(tmp_path: Path, name: str) -> None:
         assert alive.alerts() == {}
 
 
-@pytest.mark.parametrize("name", ["us", "cn"])
+@pytest.mark.parametrize("name", ["us", pytest.param("cn", marks=pytest.mark.slow)])
 def test_nothing_is_published_of_a_stale_feed(tmp_path: Path, name: str) -> None:
     """Bars that repeat yesterday's are refused and told; when the source moves on, so do we."""
     with live_market(tmp_path, small_book(name), BEGUN) as alive:

@@ -96,6 +96,7 @@ def test_full_disk_ends_the_command_and_more_space_lets_it_go_on(
     assert verify(out) == ""
 
 
+@pytest.mark.slow
 def test_disk_full_again_and_again_ends_in_the_same_bytes(
     disk: tuple[Path, Resize], bars: Path, config: Path, reference: dict[str, bytes]
 ) -> None:
@@ -118,6 +119,7 @@ def test_disk_full_again_and_again_ends_in_the_same_bytes(
     assert list(point.rglob(".*.tmp")) == []
 
 
+@pytest.mark.slow
 def test_limit_on_file_size_is_refused_the_same_way(
     tmp_path: Path, bars: Path, config: Path, reference: dict[str, bytes]
 ) -> None:

@@ -8,6 +8,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bench.kills import published_files
 from daemon.clock import ReplayClock
 from daemon.context import open_context
@@ -67,6 +69,7 @@ def remembered(settings: Settings) -> list[Any]:
     return [factors, repr(measured), verdicts, done]
 
 
+@pytest.mark.slow
 def test_interrupted_anywhere_around_a_remining_it_ends_in_the_same_bytes(
     config: Path, bars: Path, tmp_path: Path, reference: dict[str, bytes], undisturbed: Summary
 ) -> None:

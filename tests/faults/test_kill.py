@@ -12,6 +12,7 @@ from tests.faults.market import replay_of
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.slow
 def test_killed_replay_publishes_the_same_bytes(
     tmp_path: Path, bars: Path, config: Path, reference: dict[str, bytes]
 ) -> None:

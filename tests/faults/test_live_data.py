@@ -44,7 +44,7 @@ def calm(alive: LiveMarket, number: int) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", ["us", "cn"])
+@pytest.mark.parametrize("name", ["us", pytest.param("cn", marks=pytest.mark.slow)])
 def test_no_false_row_is_published_as_final(tmp_path: Path, name: str) -> None:
     """Assets with a false row each are left out; when they are told right, they are taken in.
 
@@ -78,6 +78,7 @@ def false_bars(alive: LiveMarket, session: date) -> set[str]:
     return set(stored_bars(alive, alive.book.days[0], session)[1])
 
 
+@pytest.mark.slow
 def test_a_split_restates_ten_years_and_changes_one_row(tmp_path: Path) -> None:
     """One vintage with its cause; returns and what was known the evening before are as they were.
 
@@ -155,6 +156,7 @@ def columns(alive: LiveMarket, assets: tuple[str, ...]) -> list[int]:
     return [alive.book.columns[asset] for asset in assets]
 
 
+@pytest.mark.slow
 def test_beyond_the_calendar_sessions_go_on_and_a_holiday_is_held(tmp_path: Path) -> None:
     """In 2027 Shanghai's weekdays count, with a warning; one without bars waits for a word."""
     year = year_2027(tmp_path, last=date(2027, 1, 4))
@@ -163,6 +165,7 @@ def test_beyond_the_calendar_sessions_go_on_and_a_holiday_is_held(tmp_path: Path
     assert year.holds
 
 
+@pytest.mark.slow
 def test_each_session_is_published_once_when_clocks_change(tmp_path: Path) -> None:
     """On the Monday after the change of 2026-03-08 in New York, ticking every half hour."""
     found = across(tmp_path, date(2026, 3, 8), before=0, after=1)

@@ -82,7 +82,7 @@ def test_panels_are_what_tests_need(panel: Panel) -> None:
         assert (volume == 0).mean() > 0.02
 
 
-@pytest.mark.parametrize("window", [2, 5, 30])
+@pytest.mark.parametrize("window", [5, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 30))])
 def test_operators(panel: Panel, window: int) -> None:
     """Every operator: no cell is off."""
     calls: list[Call] = sample_calls(window)
@@ -94,6 +94,7 @@ def test_operators(panel: Panel, window: int) -> None:
     assert {text: share for text, share in shares.items() if share} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ZOOS)
 def test_zoo(panel: Panel, name: str) -> None:
     """Every formula of the zoo: no cell is off but where rounding decides, and those are few."""
