@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from daemon.data_inspection import (
     data_facts,
     picture,
 )
+from daemon.disk import require_room
 from daemon.feeds.protocol import LiveFeed
 from daemon.inputs import check_inputs
 from daemon.inspection import chosen, only, opened, say
@@ -103,6 +104,7 @@ def run_backfill(path: Path | None, name: str, first: date | None) -> int:
                 hint="a file's history comes along with its first session: alphad run",
             )
         check_inputs(market)
+        require_room(settings, "a backfill")
         context.bars.sweep(name)
         found = _backfilled(context, market, first)
     console = Console()
@@ -214,4 +216,17 @@ def _two_columns(console: Console, name: str, rows: Any) -> None:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_change(each) if isinstance(each, dict) else str(each) for each in value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _change(held: Mapping[str, Any]) -> str:
+    """Return a held change of members in words."""
+    moves = [
+        f"{len(held[way])} {verb} ({_counted(held[way]).partition(': ')[2]})"
+        for way, verb in (("joined", "join"), ("left", "leave"))
+        if held[way]
+    ]
+    waits = "confirmed" if held["confirmed"] else "waits for: alphad data confirm-members"
+    return f"{' and '.join(moves)} since {held['session']}, {waits} {held['digest']}"

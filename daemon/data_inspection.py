@@ -173,8 +173,13 @@ def data_diff(
             hint="give the earlier time first",
         )
     low, high = first or date.min, last or date.max
-    old = context.bars.bars(market.name, as_of=before, first=low, last=high)
-    new = context.bars.bars(market.name, as_of=after, first=low, last=high)
+    if low > high:
+        raise DataError(
+            f"--from {low} is after --to {high}",
+            rule="a difference is over sessions from an earlier day to a later one",
+            hint="give the earlier day to --from",
+        )
+    old, new = (_known(context, market, when, low, high) for when in (before, after))
     if not new.num_rows:
         raise DataError(
             f"no bar of {market.name} was known at {after.isoformat()}",
@@ -209,6 +214,15 @@ def data_diff(
     if new.num_rows > old.num_rows:
         counts["added"] = new.num_rows - old.num_rows
     return DataDiff(dict(counts), rows)
+
+
+def _known(context: Context, market: Market, when: datetime, low: date, high: date) -> Any:
+    """Return the bars of some sessions as they were known at a time.
+
+    What a backfill brought counts as known from its own session's finality on, not before.
+    """
+    final = market.calendar.last_final(when, market.settings.ingest.finality_minutes)
+    return context.bars.bars(market.name, as_of=when, first=low, last=min(high, final))
 
 
 def confirm_members(context: Context, market: Market, digest: str) -> HeldChange:
