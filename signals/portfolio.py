@@ -187,7 +187,7 @@ class _Desk:
         self.cost = self.traded = 0.0
 
     def value(self) -> float:
-        return self.cash + sum(amount * self.last[at] for at, amount in self.held.items())
+        return self.cash + sum(amount * float(self.last[at]) for at, amount in self.held.items())
 
     def open(self, row: int, price: FloatArray) -> None:
         """Take the prices of a session, and what is paid out for assets that are gone."""
