@@ -8,8 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+import structlog
+
 from miner.search import Share, in_memory
 from signals.errors import ConfigError, DataError
+
+log = structlog.get_logger()
 
 #: Candidates are measured side by side; numba kernels release the interpreter's lock.
 THREADS = 2
@@ -31,6 +35,8 @@ def open_workers(
 ) -> Iterator[Workers]:
     """Yield the workers of a search; they measure the same wherever they are.
 
+    Where no scheduler answers, threads of this process do the work, and the log says so.
+
     Parameters
     ----------
     cluster : str, optional
@@ -41,7 +47,9 @@ def open_workers(
     Raises
     ------
     ConfigError
-        The extra `distributed` is not installed, or no scheduler answers.
+        The extra `distributed` is not installed, or `cluster` is no address.
+    DataError
+        The cluster was lost on the way; the search goes on from its last round with the next try.
     """
     if cluster is None:
         with ThreadPoolExecutor(THREADS) as threads:
@@ -58,11 +66,16 @@ def open_workers(
         ) from exc
     try:
         client = Client(cluster, timeout=connect_seconds, set_as_default=False)
-    except (OSError, ValueError) as exc:  # TimeoutError is an OSError
+    except OSError as exc:  # TimeoutError is one
+        log.warning("no dask scheduler answers: threads measure", cluster=cluster, error=str(exc))
+        with ThreadPoolExecutor(THREADS) as threads:
+            yield Workers(threads)
+        return
+    except ValueError as exc:
         raise ConfigError(
-            f"no dask scheduler answers at {cluster}: {exc}",
-            rule="mining.cluster is the address of a running scheduler",
-            hint="start it (dask scheduler), or leave mining.cluster out",
+            f"mining.cluster {cluster!r} is no address: {exc}",
+            rule="mining.cluster is the address of a dask scheduler",
+            hint="write it as in tcp://10.0.0.5:8786, or leave it out",
         ) from exc
     try:
         with client:
