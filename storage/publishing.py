@@ -4,6 +4,7 @@
 
     <root>/<market>/v1/sessions/<session>/<publish_id>/…   immutable once `_SUCCESS` is there
     <root>/<market>/v1/latest.json                         the pointer, replaced last
+    <root>/<market>/v1/halted.json                         instead of it while a market is halted
 
 A crash between any two steps leaves the pointer at a complete publication; `recover` finishes or
 sweeps what was begun.
@@ -12,7 +13,8 @@ sweeps what was begun.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -20,23 +22,30 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from signals.errors import IntegrityError, ReservationError
+from signals.errors import IntegrityError, ReservationError, StorageError
+from storage import controls, epochs
 from storage.database import Database
 from storage.files import (
     disk_errors,
     remove,
     sha256,
     sweep_temporary,
+    withdraw,
     write_atomic,
     write_directory,
 )
-from storage.tables import PublicationRecord, PublicationStatus, record, table
+from storage.pointer import HALTED, POINTER, halt_bytes, pointer_bytes
+from storage.steps import Passing, tell_nobody
+from storage.tables import (
+    ControlState,
+    PublicationRecord,
+    PublicationStatus,
+    record,
+    table,
+)
 
 MANIFEST = "manifest.json"
 SUCCESS = "_SUCCESS"
-POINTER = "latest.json"
-#: What the pointer repeats of the manifest.
-_POINTER_FACTS = ("schema_version", "market", "session", "publish_id", "valid_until", "status")
 
 _PUBLICATIONS = table(PublicationRecord)
 _RESERVED, _PUBLISHED = PublicationStatus.RESERVED.value, PublicationStatus.PUBLISHED.value
@@ -75,11 +84,29 @@ class Publisher:
         The published tree.
     database : Database
         Holds reservations and publications.
+    passing : callable, optional
+        Told of the steps of a publication.
+    epoch : int, optional
+        The life of the daemon that publishes: once a later one has begun nothing counts any more
+        and the pointer stays as it is. Without it no such check is made.
     """
 
-    def __init__(self, root: Path, database: Database) -> None:
+    def __init__(
+        self,
+        root: Path,
+        database: Database,
+        *,
+        passing: Passing = tell_nobody,
+        epoch: int | None = None,
+    ) -> None:
         self.root = root
         self.database = database
+        self.epoch = epoch
+        self._passing = passing
+
+    def of_epoch(self, number: int) -> Publisher:
+        """Return the same publisher, which no longer publishes once a later epoch has begun."""
+        return Publisher(self.root, self.database, passing=self._passing, epoch=number)
 
     def reserve(
         self, connection: Connection, market: str, session: date, revision: int, now: datetime
@@ -89,8 +116,9 @@ class Publisher:
         Raises
         ------
         ReservationError
-            This revision has been published.
+            This revision has been published, or another instance has taken over.
         """
+        self._require(connection)
         query = select(_PUBLICATIONS).where(
             _PUBLICATIONS.c.market == market,
             _PUBLICATIONS.c.session == session,
@@ -164,7 +192,14 @@ class Publisher:
                         hint="move the folder away if it was not made by this ledger",
                     )
         else:
-            write_directory(reservation.path, files, last=SUCCESS)
+            write_directory(
+                reservation.path,
+                files,
+                last=SUCCESS,
+                passing=self._passing,
+                renaming=self._while_current,
+            )
+            self._passing("publish.after_rename")
         published = self._mark(reservation, files[MANIFEST], manifest, now, mark)
         self.point(reservation.market)
         return published
@@ -264,6 +299,7 @@ class Publisher:
             _PUBLICATIONS.c.publish_id == reservation.publish_id,
         )
         with self.database.transaction() as connection:
+            self._require(connection)
             done = connection.execute(
                 update(_PUBLICATIONS).where(*key, _PUBLICATIONS.c.status == _RESERVED), values
             )
@@ -277,35 +313,96 @@ class Publisher:
             published = record(PublicationRecord, row)
             if mark is not None:
                 mark(connection, published)
+            self._passing("publish.before_commit")
+        self._passing("publish.after_mark")
         return published
 
     def point(self, market: str) -> tuple[PublicationRecord | None, bool]:
-        """Let `latest.json` name the newest session's newest publication that is whole."""
-        pointer = self._home(market) / POINTER
-        try:
-            current = pointer.read_bytes()
-        except OSError:
-            current = b""
-        with self.database.read() as connection:
-            candidates = _newest_first(connection, market)
-            for row in candidates:
-                try:
-                    data = self._verified(row)
-                except IntegrityError:
-                    continue  # the one before it is the last good one
-                wanted = _pointer(row, data)
-                if wanted != current:
-                    write_atomic(pointer, wanted)
-                return row, wanted != current
-        return None, False
+        """Let `latest.json` name the newest session's newest publication that is whole.
 
-    def _verified(self, row: PublicationRecord) -> bytes:
-        """Return the manifest's bytes if the folder is whole, else raise an IntegrityError."""
+        A market that is halted has none: `halted.json` tells consumers why. What lies there is
+        looked at first; it is changed in a transaction: nobody halts, resumes or publishes in it.
+
+        Returns
+        -------
+        PublicationRecord or None, bool
+            What the pointer names, and whether anything had to be changed.
+        """
+        verified: dict[str, bytes | None] = {}
+        with self.database.read() as connection:
+            row, wanted = self._wanted(connection, market, verified)
+        if self._lies_so(market, wanted):
+            return row, False
+        with self.database.transaction() as connection:
+            controls.hold(connection)
+            self._require(connection)
+            row, wanted = self._wanted(connection, market, verified)
+            self._passing("publish.before_pointer")
+            self._lay(market, wanted)
+        self._passing("publish.after_pointer")
+        return row, True
+
+    def _wanted(
+        self, connection: Connection, market: str, verified: dict[str, bytes | None]
+    ) -> tuple[PublicationRecord | None, dict[str, bytes | None]]:
+        """Return what the pointer should name, and the files that say so; None for no such file."""
+        stopped = controls.control(connection, market)
+        if stopped is not None and stopped.state == ControlState.HALTED:
+            return None, {HALTED: halt_bytes(stopped, head(connection, market)), POINTER: None}
+        for row in _newest_first(connection, market):
+            if row.publish_id not in verified:
+                verified[row.publish_id] = self._verified(row)
+            data = verified[row.publish_id]
+            if data is not None:  # else the one before it is the last good one
+                return row, {POINTER: pointer_bytes(row, data), HALTED: None}
+        return None, {HALTED: None}
+
+    def _lies_so(self, market: str, wanted: Mapping[str, bytes | None]) -> bool:
+        """Return whether the files are as they should be."""
+        for name, data in wanted.items():
+            try:
+                found: bytes | None = (self._home(market) / name).read_bytes()
+            except FileNotFoundError:
+                found = None
+            except OSError:
+                return False
+            if found != data:
+                return False
+        return True
+
+    def _lay(self, market: str, wanted: Mapping[str, bytes | None]) -> None:
+        """Write files, then remove what is not to be there: a reader looks for a halt first."""
+        home = self._home(market)
+        try:
+            for name, data in wanted.items():
+                if data is not None:
+                    write_atomic(home / name, data)
+        except StorageError:
+            if wanted.get(POINTER, b"") is None:
+                withdraw(home / POINTER)  # a full disk does not stop the kill switch
+            raise
+        for name, data in wanted.items():
+            if data is None:
+                withdraw(home / name)
+
+    @contextmanager
+    def _while_current(self) -> Iterator[None]:
+        """Let no later epoch begin while the block runs."""
+        if self.epoch is None:
+            yield
+            return
+        with self.database.transaction() as connection:
+            self._require(connection)
+            yield
+
+    def _require(self, connection: Connection) -> None:
+        if self.epoch is not None:
+            epochs.require_current(connection, self.epoch)
+
+    def _verified(self, row: PublicationRecord) -> bytes | None:
+        """Return the manifest's bytes if the folder is whole, else None."""
         folder = self.directory(row)
-        broken = damage(folder, row.manifest_sha256)
-        if broken:
-            raise IntegrityError(f"{folder}: {broken}")
-        return (folder / MANIFEST).read_bytes()
+        return None if damage(folder, row.manifest_sha256) else (folder / MANIFEST).read_bytes()
 
 
 def damage(folder: Path, manifest_sha256: str | None = None) -> str:
@@ -390,10 +487,3 @@ def _broken(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> str:
         if sha256(files[name]) != facts["sha256"]:
             return f"{name} is not what the manifest says"
     return ""
-
-
-def _pointer(row: PublicationRecord, data: bytes) -> bytes:
-    manifest = json.loads(data)
-    content = {name: manifest[name] for name in _POINTER_FACTS}
-    content |= {"path": row.path, "manifest_sha256": sha256(data)}
-    return (json.dumps(content, sort_keys=True, indent=2) + "\n").encode()

@@ -2,7 +2,8 @@
 
     signals = read_latest("out/published", "us", now=datetime.now(UTC), seen=last_publish_id)
 
-It refuses what is torn, expired, of another schema, or older than what was seen.
+It refuses what is torn, expired, of another schema, older than what was seen, or of a market that
+an operator has halted.
 """
 
 from __future__ import annotations
@@ -64,10 +65,11 @@ def read_latest(
     Raises
     ------
     SignalRefused
-        The signals are missing, torn, expired, of another schema, or older than `seen`.
+        The market is halted; or the signals are missing, torn, expired, of another schema, or
+        older than `seen`.
     """
     home = Path(root) / market / f"v{schema_major}"
-    pointer = _json(_bytes(home / "latest.json"), "latest.json")
+    pointer = _pointer(home)
     try:
         if int(str(pointer["schema_version"]).split(".", maxsplit=1)[0]) != schema_major:
             raise SignalRefused(f"schema {pointer['schema_version']}, understood is {schema_major}")
@@ -110,6 +112,33 @@ def read_latest(
         )
     except (KeyError, TypeError, ValueError) as exc:
         raise SignalRefused(f"malformed signals: {exc!r}") from exc
+
+
+def _pointer(home: Path) -> dict[str, Any]:
+    """Return what `latest.json` says, unless the market is halted."""
+    _refuse_halted(home)
+    try:
+        data = _bytes(home / "latest.json")
+    except SignalRefused:
+        _refuse_halted(home)  # it has just been withdrawn
+        data = _bytes(home / "latest.json")  # or it has, and is back again
+    return _json(data, "latest.json")
+
+
+def _refuse_halted(home: Path) -> None:
+    """Refuse a market that an operator has halted, with the reason."""
+    try:
+        data = (home / "halted.json").read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise SignalRefused(f"halted; why cannot be read: {exc.strerror}") from exc
+    try:
+        told = _json(data, "halted.json")
+        by = f"{told['who']} at {told['at']}: {told['reason']}"
+    except (SignalRefused, KeyError):
+        by = "somebody: halted.json is torn"
+    raise SignalRefused(f"halted by {by}")
 
 
 def _bytes(path: Path) -> bytes:

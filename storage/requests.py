@@ -1,4 +1,4 @@
-"""What operators ask for: written by a command, applied once by the next observation.
+"""What operators ask for: written by a command, applied once, by the daemon or with the writing.
 
 ::
 
@@ -9,7 +9,7 @@ Nothing is ever deleted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -42,7 +42,7 @@ def ask(
         if (other.command, other.arguments) == (command, {**arguments}):
             raise ReservationError(
                 f"request {other.number} of {other.who} asks for the same and is not applied yet",
-                rule="a request is applied once, by the next observation",
+                rule="a request is applied once",
                 hint="wait for it: alphad requests shows the outcome",
             )
     values: dict[str, Any] = {
@@ -61,9 +61,13 @@ def ask(
 
 
 def settle(
-    connection: Connection, request: OperatorRequest, session: date, outcome: str, now: datetime
+    connection: Connection,
+    request: OperatorRequest,
+    session: date | None,
+    outcome: str,
+    now: datetime,
 ) -> None:
-    """Mark a request as dealt with by the observation of `session`.
+    """Mark a request as dealt with, by the observation of `session` where it was one.
 
     Raises
     ------
@@ -83,9 +87,13 @@ def settle(
         )
 
 
-def pending(connection: Connection, market: str) -> list[OperatorRequest]:
-    """Return what has not been dealt with, oldest first."""
+def pending(
+    connection: Connection, market: str, commands: Iterable[str] | None = None
+) -> list[OperatorRequest]:
+    """Return what has not been dealt with, of some commands or of all, oldest first."""
     query = select(_REQUESTS).where(_REQUESTS.c.market == market, _REQUESTS.c.applied_at.is_(None))
+    if commands is not None:
+        query = query.where(_REQUESTS.c.command.in_([*commands]))
     rows = connection.execute(query.order_by(_REQUESTS.c.number)).mappings()
     return [record(OperatorRequest, row) for row in rows]
 

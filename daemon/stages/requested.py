@@ -7,6 +7,7 @@
     rollback F  F replaced G    F: live ─▶ retired    G: retired ─▶ shadow ─▶ live
                 F was retired   F: retired ─▶ shadow, and ─▶ live if it was retired from there
                 F was revived   F: shadow ─▶ retired
+    approve F   F has won in shadow and waits for a person: it goes live by the evidence it has
 
 What comes back to live has its monitor as it was when it retired. Nothing is deleted: each step is
 an event whose rule names the operator and the reason.
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
+from daemon.approval import approval_in, last_change
 from daemon.life import Move
 from signals.errors import DataError
 from signals.watch import Watch
@@ -34,12 +36,22 @@ class Plan:
     moves: tuple[tuple[str, Move], ...] = ()
     watches: dict[str, Watch] = field(default_factory=dict)
     refusal: str | None = None
+    #: The factor whose promotion is approved; its evidence decides what becomes of it.
+    approves: str | None = None
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The factors it is about."""
+        moved = tuple(name for name, _ in self.moves)
+        return moved if self.approves is None else (*moved, self.approves)
 
     @property
     def outcome(self) -> str:
         """What `alphad requests` tells of it."""
         if self.refusal is not None:
             return f"refused: {self.refusal}"
+        if self.approves is not None:
+            return f"{self.approves} is approved, and goes live as soon as it has a place"
         return "; ".join(f"{name} → {move.to_state}" for name, move in self.moves)
 
 
@@ -108,7 +120,7 @@ def plan_revival(_conn: Connection, factor: Factor, request: OperatorRequest) ->
 
 def plan_rollback(conn: Connection, factor: Factor, request: OperatorRequest) -> Plan:
     """Undo a factor's last move, if it is a replacement, a retirement or a revival."""
-    last = registry.events(conn, factor.market, factor.id)[-1]
+    last = last_change(registry.events(conn, factor.market, factor.id))
     back = step(request, FactorState.RETIRED, "rolled back")
     replaced = (last.evidence or {}).get("replaces")
     if last.to_state == FactorState.LIVE and replaced is not None:
@@ -133,6 +145,19 @@ def plan_rollback(conn: Connection, factor: Factor, request: OperatorRequest) ->
     )
 
 
+def plan_approval(conn: Connection, factor: Factor, request: OperatorRequest) -> Plan:
+    """Let a factor that has won go live."""
+    held = approval_in(registry.events(conn, factor.market, factor.id))
+    if factor.state != FactorState.SHADOW or held is None or held.given is not None:
+        stands = "approved already" if held is not None else f"{factor.state}"
+        raise DataError(
+            f"{factor.id} does not wait for approval: it is {stands}",
+            rule="what is approved is a promotion whose evidence is there (book.approval)",
+            hint=f"look: alphad explain {factor.id}",
+        )
+    return Plan(request, approves=factor.id)
+
+
 def restoration(conn: Connection, factor: Factor, request: OperatorRequest) -> Plan:
     """Bring a retired factor back to where it was retired from."""
     retired = registry.events(conn, factor.market, factor.id)[-1]
@@ -149,6 +174,7 @@ _PLANS: dict[str, Callable[[Connection, Factor, OperatorRequest], Plan]] = {
     "rollback": plan_rollback,
     "retire": plan_retirement,
     "revive": plan_revival,
+    "approve": plan_approval,
 }
 #: What can be asked for.
 COMMANDS = tuple(_PLANS)

@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 
 import storage.reader
+from storage import controls
 from storage.bars import BarStore
 from storage.database import Database
 from storage.integrity import verify, verify_database
+from storage.publishing import Publisher
 from storage.reader import SignalRefused, read_latest
+from storage.tables import ControlState
 from tests.storage.build import at, bar, bars, day, keep, publish
 
 NOON = datetime(2024, 1, 3, 12, tzinfo=UTC)
@@ -102,6 +105,52 @@ def test_older_signals_are_refused(tree: Path) -> None:
     assert read_latest(tree, "us", now=NOON, seen="00000003").publish_id == "00000003"
     with pytest.raises(SignalRefused, match="before 00000004"):
         read_latest(tree, "us", now=NOON, seen="00000004")
+
+
+def halt(tree: Path, database: Database, state: ControlState = ControlState.HALTED) -> None:
+    with database.transaction() as c:
+        controls.set_state(c, "us", state, reason="a wrong feed", who="ops", now=at(3))
+    Publisher(tree, database).point("us")
+
+
+def test_halted_market_is_refused_with_the_reason(tree: Path, sqlite: Database) -> None:
+    """While an operator has halted a market its signals are refused: by whom, since when, why."""
+    halt(tree, sqlite)
+    with pytest.raises(SignalRefused, match=r"halted by ops at 2024-01-04.*: a wrong feed"):
+        read_latest(tree, "us", now=NOON)
+    halt(tree, sqlite, ControlState.RUNNING)
+    assert read_latest(tree, "us", now=NOON).publish_id == "00000003"
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"half', b'{"who": 1, "at": 2}'])
+def test_halt_that_cannot_be_read_is_a_halt(tree: Path, data: bytes) -> None:
+    """Beside a pointer that is whole a torn halted.json still refuses."""
+    (tree / "us/v1/halted.json").write_bytes(data)
+    with pytest.raises(SignalRefused, match="halted"):
+        read_latest(tree, "us", now=NOON)
+
+
+def test_halt_in_the_middle_of_a_read(tree: Path, sqlite: Database) -> None:
+    """A reader polling through halts and ends of halts reads whole signals or is told why not."""
+    done, told = threading.Event(), set()
+
+    def turn() -> None:
+        for _ in range(40):
+            halt(tree, sqlite)
+            halt(tree, sqlite, ControlState.RUNNING)
+        done.set()
+
+    writer = threading.Thread(target=turn)
+    writer.start()
+    try:
+        while not done.is_set():
+            try:
+                told.add(read_latest(tree, "us", now=NOON).publish_id)
+            except SignalRefused as refused:
+                told.add(refused.reason.split(" at ")[0])
+    finally:
+        writer.join()
+    assert told == {"00000003", "halted by ops"}
 
 
 def test_reader_never_sees_a_torn_tree(tmp_path: Path, sqlite: Database) -> None:
