@@ -1,4 +1,7 @@
-"""Alerts: at most one open alert per market and key; a repeated one is the same alert."""
+"""Alerts: at most one open alert per market and key; a repeated one is the same alert.
+
+What the channels are told of it is written in the same transaction (`storage.outbox`).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from datetime import date, datetime
 
 from sqlalchemy import Connection, insert, select, update
 
+from storage.outbox import enqueue
 from storage.tables import Alert, record, table
 
 _ALERTS = table(Alert)
@@ -25,16 +29,17 @@ def raise_alert(
     Returns
     -------
     bool
-        False when it is open already with the same message.
+        False when it is open already with the same message and severity.
     """
     known = [alert for alert in open_alerts(connection, market) if alert.key == key]
     if known:
-        if known[0].message == message:
+        if (known[0].message, known[0].severity) == (message, severity):
             return False
         connection.execute(
             update(_ALERTS).where(_ALERTS.c.number == known[0].number),
             {"message": message, "severity": severity, "session": session},
         )
+        enqueue(connection, market, key, now)
         return True
     connection.execute(
         insert(_ALERTS),
@@ -48,6 +53,7 @@ def raise_alert(
             "resolved_at": None,
         },
     )
+    enqueue(connection, market, key, now)
     return True
 
 
@@ -59,6 +65,8 @@ def resolve(connection: Connection, market: str, key: str, now: datetime) -> boo
         ),
         {"resolved_at": now},
     )
+    if done.rowcount == 1:
+        enqueue(connection, market, key, now)
     return done.rowcount == 1
 
 
