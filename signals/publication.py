@@ -105,8 +105,16 @@ class Publication:
     previous: Mapping[str, Any] | None
 
 
-_SHA256: Final = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-_INSTANT: Final = {"type": "string", "format": "date-time", "pattern": "Z$"}
+SHA256: Final = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+#: Patterns, because a validator need not know formats.
+INSTANT: Final = {
+    "type": "string",
+    "format": "date-time",
+    "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$",
+}
+DATE: Final = {"type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
+VERSION: Final = {"type": "string", "pattern": r"^1\.[0-9]+$"}
+PUBLISH_ID: Final = {"type": "string", "pattern": "^[0-9]{8,}$"}
 _NUMBER_OR_NULL: Final = {"type": ["number", "null"]}
 
 
@@ -121,14 +129,14 @@ MANIFEST_SCHEMA: Final[dict[str, Any]] = {
     "title": "alphad manifest",
     **_object(
         {
-            "schema_version": {"type": "string", "pattern": r"^1\.[0-9]+$"},
+            "schema_version": VERSION,
             "market": {"type": "string", "minLength": 1},
-            "session": {"type": "string", "format": "date"},
-            "publish_id": {"type": "string", "minLength": 1},
+            "session": DATE,
+            "publish_id": PUBLISH_ID,
             "revision": {"type": "integer", "minimum": 0},
-            "as_of": _INSTANT,
-            "valid_until": _INSTANT,
-            "generated_at": _INSTANT,
+            "as_of": INSTANT,
+            "valid_until": INSTANT,
+            "generated_at": INSTANT,
             "status": {"enum": [status.value for status in Status]},
             "reasons": {"type": "array", "items": {"type": "string"}},
             "universe": {"type": "object"},
@@ -149,14 +157,16 @@ MANIFEST_SCHEMA: Final[dict[str, Any]] = {
                 ),
             },
             "previous": {
-                **_object({"publish_id": {"type": "string"}, "manifest_sha256": _SHA256}),
+                **_object({"publish_id": PUBLISH_ID, "manifest_sha256": SHA256}),
                 "type": ["object", "null"],
             },
             "files": {
                 "type": "object",
+                "required": ["factors.parquet", "signals.csv", "signals.parquet"],
+                "propertyNames": {"pattern": r"^[^/\\.][^/\\]*$"},
                 "additionalProperties": _object(
                     {
-                        "sha256": _SHA256,
+                        "sha256": SHA256,
                         "bytes": {"type": "integer", "minimum": 0},
                         "rows": {"type": "integer", "minimum": 0},
                         "columns": {"type": "array", "items": {"type": "string"}},
@@ -165,6 +175,11 @@ MANIFEST_SCHEMA: Final[dict[str, Any]] = {
             },
         }
     ),
+    # what is not final says why
+    "anyOf": [
+        {"properties": {"status": {"const": Status.FINAL.value}}},
+        {"properties": {"reasons": {"minItems": 1}}},
+    ],
 }
 
 
