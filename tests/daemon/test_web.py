@@ -10,12 +10,13 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from daemon.health import Health, assess, beat, heartbeat_path
+from daemon.health import Health, assess
+from daemon.heartbeat import beat, heartbeat_path
 from daemon.metrics import build_registry
 from daemon.reconcile import Reconciler
 from daemon.reminers import InlineReminer
-from daemon.settings import WebSettings
 from daemon.web import WebServer, build_app
+from daemon.web_settings import WebSettings
 from signals.errors import ConfigError
 from tests.daemon.small import FIRST, MARKET, SESSIONS, living
 
@@ -107,8 +108,9 @@ def test_address_that_is_none_is_a_configuration_error() -> None:
 
 def test_server_never_holds_the_exit() -> None:
     """Its thread is a daemon thread, whatever a client is doing."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with serving(CollectorRegistry(), Patient()) as client:
         client.get("/healthz")
-        assert [t.daemon for t in threading.enumerate() if t.name == "web"] == [True]
-    assert threading.active_count() <= before + 1
+        begun = set(threading.enumerate()) - before
+        assert [thread.daemon for thread in begun if thread.name == "web"] == [True]
+    assert threading.active_count() <= len(before) + 1
