@@ -32,7 +32,7 @@ lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy deploy/examples
+	$(BIN)/mypy deploy/examples deploy/runtime_lock.py
 
 format: setup ## let ruff rewrite the tree
 	$(BIN)/ruff check --fix .
@@ -41,6 +41,7 @@ format: setup ## let ruff rewrite the tree
 bench: kernels ## how long a session takes, by stage and number of assets; the store; originality
 	$(BIN)/python -m bench.daily
 	$(BIN)/python -m bench.store
+	$(BIN)/python -m bench.scrape
 	$(BIN)/python -m bench.mining --subtrees
 
 peers: .venv-bench/.installed ## the expression engine beside pandas, polars, qlib, KunQuant … (a quarter of an hour)
@@ -52,8 +53,12 @@ peers: .venv-bench/.installed ## the expression engine beside pandas, polars, ql
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
 	@touch $@
 
-faults: kernels ## kill -9 at random moments; every fault of a provider; splits, deadlines, calendars (an hour)
-	$(BIN)/python -m bench.kills
+faults: kernels ## what is marked slow; 200 kills; simulated years of random faults; providers (three hours)
+	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m bench.kills --kills 200
+	$(BIN)/python -m bench.soak --minutes 30
+	$(BIN)/python -m bench.soak --years 5
+	$(BIN)/python -m bench.readers
 	$(BIN)/python -m bench.live --split --deadlines --calendar
 	$(BIN)/python -m bench.live --faults
 

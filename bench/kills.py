@@ -1,7 +1,8 @@
 """`python -m bench.kills`: kill -9 a replay at random moments and compare what it publishes.
 
 The moments are uniform over the duration of an undisturbed run, so that long work, such as a
-re-mining, is hit in proportion; one kill in four falls into the start of a resumed process.
+re-mining, is hit in proportion; one kill in four falls into the start of a resumed process. A
+consumer polls throughout.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import tomli_w
 
+from bench.polling import Polled, polling
 from daemon.calendar import MarketCalendar
 from daemon.feeds.protocol import Request
 from daemon.feeds.simulated import SimulatedFeed
@@ -44,6 +46,11 @@ class Replay:
     """An `alphad replay` with everything but its output directory."""
 
     arguments: tuple[str, ...]
+
+    @property
+    def market(self) -> str:
+        """Return the market it replays."""
+        return self.arguments[self.arguments.index("--market") + 1]
 
     @contextmanager
     def running(self, out: Path) -> Iterator[subprocess.Popen[bytes]]:
@@ -210,30 +217,59 @@ def disturb(
     rng: np.random.Generator,
     kills: int,
     say: Callable[[int, Kill], None] = lambda _number, _kill: None,
+    consumer: Polled | None = None,
 ) -> Iterator[Path]:
     """Kill and resume a replay, then let it end; yield each output directory that is complete.
 
     More than one directory is needed when a run ends before its kill.
+
+    Parameters
+    ----------
+    consumer : Polled, optional
+        Filled with what a consumer read that polled meanwhile.
     """
     done = 0
     attempt = 0
     while done < kills:
         attempt += 1
         out = work / f"killed-{attempt}"
-        for moment in np.sort(rng.uniform(0.0, 0.97 * reference.seconds, kills - done)).tolist():
-            before = bisect_right(reference.moments, moment)
-            seconds = moment - (reference.moments[before - 1] if before else 0.0)
-            sessions = before or None
-            if done and rng.random() < AT_START:
-                sessions, seconds = None, float(rng.uniform(0.0, 1.2 * reference.startup))
-            kill = kill_after(replay, out, sessions, seconds)
-            if kill is None:
-                break
-            done += 1
-            say(done, kill)
-        with replay.running(out) as child:
-            child.wait(timeout=PATIENCE)
+        with polling(out / "published", replay.market) as polled:
+            done = disturb_one(replay, reference, out, rng, (done, kills), say)
+        if consumer is not None:
+            consumer.add(polled)
         yield out
+
+
+def disturb_one(
+    replay: Replay,
+    reference: Reference,
+    out: Path,
+    rng: np.random.Generator,
+    kills: tuple[int, int],
+    say: Callable[[int, Kill], None],
+) -> int:
+    """Kill and resume a replay in one directory until it ends; return the kills there were so far.
+
+    Parameters
+    ----------
+    kills : tuple of int
+        How many there have been, and how many there are to be.
+    """
+    done, wanted = kills
+    for moment in np.sort(rng.uniform(0.0, 0.97 * reference.seconds, wanted - done)).tolist():
+        before = bisect_right(reference.moments, moment)
+        seconds = moment - (reference.moments[before - 1] if before else 0.0)
+        sessions = before or None
+        if done and rng.random() < AT_START:
+            sessions, seconds = None, float(rng.uniform(0.0, 1.2 * reference.startup))
+        kill = kill_after(replay, out, sessions, seconds)
+        if kill is None:
+            break
+        done += 1
+        say(done, kill)
+    with replay.running(out) as child:
+        child.wait(timeout=PATIENCE)
+    return done
 
 
 def differences(out: Path, reference: Reference) -> list[str]:
@@ -315,11 +351,18 @@ def report(replay: Replay, work: Path, kills: int, seed: int) -> int:
         )
 
     bad: list[str] = []
-    for out in disturb(replay, reference, work, np.random.default_rng(seed), kills, say):
+    consumer = Polled()
+    rng = np.random.default_rng(seed)
+    for out in disturb(replay, reference, work, rng, kills, say, consumer):
         bad += differences(out, reference)
         broken = verify(out)
         bad += [f"alphad verify: {broken}"] if broken else []
     print(f"{kills} kills in {time.monotonic() - started:.0f} s with all resumptions")
+    print(
+        f"a consumer read {consumer.reads} times, {consumer.publications} publications; "
+        f"{len(consumer.torn)} torn reads"
+    )
+    bad += [f"torn read: {why}" for why in consumer.torn[:10]]
     for line in bad:
         print(f"  {line}")
     print("DIFFERENT" if bad else "every published file is byte-identical, and verified whole")

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from daemon.context import Context, Market
+from daemon.failpoints import failpoint
 from daemon.feeds.protocol import FAILURES, LiveFeed, Parsed, Request
 from daemon.feeds.switch import Switch
 from daemon.gate import Judged
@@ -29,6 +30,7 @@ from daemon.switching import (
 from daemon.verdicts import as_said
 from signals.errors import FeedError
 from storage import data
+from storage.bars import NOW
 from storage.data import Said
 from storage.membership import Membership, Spell
 from storage.tables import FetchMark, Vintage
@@ -194,6 +196,7 @@ def _fetch_chunk(
             tally.chunks += len(vintages)
     done = [asset for asset in assets if asset not in failed]
     _keep(context, market, span, parsed, done, said, vintages, switches)
+    failpoint("backfill.after_chunk")
     return failed
 
 
@@ -210,9 +213,7 @@ def _without_stored(
     again = [asset for asset in assets if asset in known]
     if not again:
         return table
-    stored = context.bars.bars(
-        market.name, as_of=context.clock.now(), first=span[0], last=span[1], assets=again
-    )
+    stored = context.bars.bars(market.name, as_of=NOW, first=span[0], last=span[1], assets=again)
     keys = ["session", "asset"]
     new = table.select(keys).append_column("row", pa.array(range(table.num_rows)))
     rows = new.join(stored.select(keys), keys, join_type="left anti", use_threads=False)["row"]
@@ -232,6 +233,7 @@ def _keep(
     """Record a chunk: its vintages, verdicts, switches and marks, in one transaction."""
     now = context.clock.now()
     with context.database.transaction() as conn:
+        context.require_epoch(conn)
         known = data.marks(conn, market.name)
         for vintage in vintages:
             context.bars.record(conn, vintage)

@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 from signals.errors import AlphadError, ConfigError
@@ -22,7 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return command(options)
     except AlphadError as error:
-        sys.stderr.write(f"alphad: {error}\n")
+        from daemon.redaction import REDACTOR
+
+        sys.stderr.write(f"alphad: {REDACTOR.text(str(error))}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("alphad: interrupted; the same command goes on from here\n")
@@ -74,22 +77,15 @@ def build_parser() -> argparse.ArgumentParser:
     mine = add("mine", mine_, "search for factors now, and show what would be accepted",
                "config", "market", "json")  # fmt: skip
     mine.add_argument("--seed", type=int, default=11, help="seed of the search")
-    for name, text in (
-        ("rollback", "undo a factor's last move: a replacement, a retirement or a revival"),
-        ("revive", "put a retired factor to the test again, in shadow"),
-        ("retire", "take a factor out of the book, or out of shadow"),
-    ):
-        asked = add(name, request_, text, "config", "market")
-        asked.description = f"{text}; the next observation does it. Nothing is deleted."
-        asked.add_argument("factor", help="id of the factor")
-        asked.add_argument("--reason", required=True, help="why, for the registry")
-        asked.set_defaults(request=name)
-    add("requests", requests_, "what operators asked for, and what came of it",
-        "config", "market", "json")  # fmt: skip
+    add_requests(add)
+    add_notify(add)
     health = add("health", health_, "is the daemon alive, and progressing?", "config", "json")
     health.description = "Exit code 0 when alive and up to date, 1 when not."
+    health.add_argument("--state", type=Path, metavar="DIR", help="read only the heartbeat in a "
+                        "state directory, which is quick: exit code 0 when alive")  # fmt: skip
     verify = add("verify", verify_, "prove what was published and stored whole", "config", "json")
     verify.add_argument("directory", type=Path, nargs="?", help="a published tree to verify alone")
+    add_backups(add)
     backfill = add("backfill", backfill_, "fetch a live market's history, resumable", "config")
     backfill.add_argument("--market", required=True, help="the market")
     backfill.add_argument("--from", dest="first", type=day, help="first day (default: feed.start)")
@@ -100,12 +96,65 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def add_requests(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add what an operator asks for, and what lists it."""
+    for name, text in (
+        ("rollback", "undo a factor's last move: a replacement, a retirement or a revival"),
+        ("revive", "put a retired factor to the test again, in shadow"),
+        ("retire", "take a factor out of the book, or out of shadow"),
+        ("approve", "let a factor that has won in shadow go live, where that needs a person"),
+    ):
+        asked = add(name, request_, text, "config", "market")
+        asked.description = f"{text}; the next observation does it. Nothing is deleted."
+        asked.add_argument("factor", help="id of the factor")
+        asked.add_argument("--reason", required=True, help="why, for the registry")
+        asked.set_defaults(request=name)
+    add("requests", requests_, "what operators asked for, and what came of it",
+        "config", "market", "json")  # fmt: skip
+    for name, text in (
+        ("pause", "begin no stage in a market; what is published stands"),
+        ("resume", "let a market go on, and put back what a halt has withdrawn"),
+        ("halt", "the kill switch: begin no stage and withdraw latest.json"),
+    ):
+        stop = add(name, control_, text, "config", "market")
+        stop.description = f"{text}. In effect at once, whether the daemon runs or not."
+        stop.add_argument("--all", action="store_true", help="every market of the settings")
+        stop.add_argument("--reason", required=True, help="why, for the record and for consumers")
+        stop.set_defaults(control=name)
+    now = add("run-now", run_now_, "do not wait after a fetch that failed: try with the next tick",
+              "config", "market")  # fmt: skip
+    now.add_argument("--reason", default="an immediate pass", help="why, for the record")
+    add("dry-run", dry_run_, "what would be published now; nothing is written",
+        "config", "market", "json")  # fmt: skip
+
+
+def add_notify(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add what shows and tests the channels."""
+    notify = add("notify", notify_, "what channels were told, and what waits", "config", "json")
+    notify.add_argument("--test", action="store_true", help="send a test message now")
+    notify.add_argument("--channel", help="one channel to test (default: all but dead-man)")
+
+
+def add_backups(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add what copies the database, and what puts a copy in its place."""
+    backup = add("backup", backup_, "write a backup of the database now", "config")
+    backup.add_argument("--to", type=Path, help="file (default: that of the day in the state)")
+    restore = add("restore", restore_, "put a backup in place of the database", "config")
+    restore.description = "What was there is set aside, and what was published since counts again."
+    whence = restore.add_mutually_exclusive_group()
+    whence.add_argument("--from", dest="source", type=Path, help="file (default: newest good one)")
+    whence.add_argument("--from-published", action="store_true",
+                        help="without any: begin a ledger with what is published")  # fmt: skip
+
+
 def add_remine(parser: argparse.ArgumentParser) -> None:
     """Add what the daemon's own child process is told."""
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--market", required=True)
     parser.add_argument("--job", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--epoch", type=int)
+    parser.add_argument("--run")
     parser.set_defaults(command=remine_)
 
 
@@ -157,19 +206,21 @@ def run(options: argparse.Namespace) -> int:
     """`alphad run`."""
     from daemon import supervisor
     from daemon.kernel_cache import drop_stale_kernels
-    from daemon.logs import configure_logging
+    from daemon.logs import configure_logging, log_uncaught
     from daemon.settings import load_settings
 
     drop_stale_kernels()
-    settings = load_settings(settings_path(options), os.environ)
+    path = settings_path(options)
+    settings = load_settings(path, os.environ)
     if not settings.markets:
         raise ConfigError(
             "no market is configured",
             rule="the daemon runs the markets of its settings",
             hint="name one in alphad.toml (README, “Your own bars”), or try: alphad demo",
         )
-    configure_logging()
-    return supervisor.run(settings)
+    run_id = configure_logging(settings)
+    log_uncaught()
+    return supervisor.run(settings, partial(load_settings, path, os.environ), os.environ, run_id)
 
 
 def run_demo(options: argparse.Namespace) -> int:
@@ -204,7 +255,7 @@ def run_replay(options: argparse.Namespace) -> int:
         membership=options.membership,
         calendar=options.calendar,
         out=options.out,
-    )
+    ).model_copy(update={"test": base.test})
     replay.claim_directory(options.out, settings)
     with terminal.progress(f"replay {options.market}") as (on_session, on_round):
         summary = replay.run_replay(
@@ -250,12 +301,49 @@ def mine_(options: argparse.Namespace) -> int:
 
 
 def request_(options: argparse.Namespace) -> int:
-    """`alphad rollback`, `alphad revive` and `alphad retire`."""
+    """`alphad rollback`, `alphad revive`, `alphad retire` and `alphad approve`."""
     from daemon import operator
 
     return operator.request(
         settings_path(options), options.market, options.request, options.factor, options.reason
     )
+
+
+def control_(options: argparse.Namespace) -> int:
+    """`alphad pause`, `alphad resume` and `alphad halt`."""
+    from daemon import operator
+    from daemon.logs import configure_logging
+    from storage.tables import ControlState
+
+    configure_logging(quiet=True)
+    states = {
+        "pause": ControlState.PAUSED,
+        "resume": ControlState.RUNNING,
+        "halt": ControlState.HALTED,
+    }
+    return operator.control(
+        settings_path(options),
+        options.market,
+        states[options.control],
+        options.reason,
+        everything=options.all,
+    )
+
+
+def run_now_(options: argparse.Namespace) -> int:
+    """`alphad run-now`."""
+    from daemon import operator
+
+    return operator.run_now(settings_path(options), options.market, options.reason)
+
+
+def dry_run_(options: argparse.Namespace) -> int:
+    """`alphad dry-run`."""
+    from daemon import dry_run
+    from daemon.kernel_cache import drop_stale_kernels
+
+    drop_stale_kernels()
+    return dry_run.dry_run(settings_path(options), options.market, as_json=options.json)
 
 
 def requests_(options: argparse.Namespace) -> int:
@@ -265,8 +353,21 @@ def requests_(options: argparse.Namespace) -> int:
     return operator.show_requests(settings_path(options), options.market, as_json=options.json)
 
 
+def notify_(options: argparse.Namespace) -> int:
+    """`alphad notify`."""
+    from daemon import notify_command
+
+    if options.test:
+        return notify_command.test(settings_path(options), options.channel, as_json=options.json)
+    return notify_command.show(settings_path(options), as_json=options.json)
+
+
 def health_(options: argparse.Namespace) -> int:
     """`alphad health`."""
+    if options.state is not None:  # asked every half minute: nothing large is imported
+        from daemon.heartbeat import tell
+
+        return tell(options.state, datetime.now(UTC), as_json=options.json)
     from daemon import inspection
 
     return inspection.health(settings_path(options), as_json=options.json)
@@ -277,6 +378,24 @@ def verify_(options: argparse.Namespace) -> int:
     from daemon import inspection
 
     return inspection.verify(settings_path(options), options.directory, as_json=options.json)
+
+
+def backup_(options: argparse.Namespace) -> int:
+    """`alphad backup`."""
+    from daemon import backup_commands
+
+    return backup_commands.back_up(settings_path(options), options.to)
+
+
+def restore_(options: argparse.Namespace) -> int:
+    """`alphad restore`."""
+    from daemon import backup_commands
+    from daemon.logs import configure_logging
+
+    configure_logging(quiet=True)
+    return backup_commands.restore(
+        settings_path(options), options.source, from_published=options.from_published
+    )
 
 
 def backfill_(options: argparse.Namespace) -> int:
@@ -332,12 +451,14 @@ def kernels(_options: argparse.Namespace) -> int:
 
 def remine_(options: argparse.Namespace) -> int:
     """`alphad remine`: the daemon's child process."""
-    from daemon.logs import configure_logging
-    from daemon.reminers import carry_out, end_with
+    from daemon.logs import configure_logging, log_uncaught
+    from daemon.reminers import carry_out, end_with, handed_on
 
-    configure_logging()
+    settings = handed_on(options.config)
+    configure_logging(settings, run=options.run)
+    log_uncaught()
     end_with(options.parent)
-    return carry_out(options.config, options.market, options.job)
+    return carry_out(settings, options.market, options.job, options.epoch)
 
 
 if __name__ == "__main__":

@@ -17,20 +17,29 @@ from storage.tables import RunStatus, StageRun
 PAUSES = tuple(timedelta(minutes=minutes) for minutes in (2, 5, 15, 30, 60))
 
 
-def waits_until(run: StageRun | None) -> datetime | None:
-    """Return until when a fetch that failed is not tried again, None where none failed."""
+def waits_until(run: StageRun | None, now: datetime) -> datetime | None:
+    """Return until when a fetch that failed is not tried again, None where none failed.
+
+    One that failed later than now did so before the clock was set back: nothing waits for it.
+    """
     if run is None or run.status != RunStatus.FAILED or run.finished_at is None:
+        return None
+    if run.finished_at > now:
         return None
     return run.finished_at + PAUSES[min(run.attempts, len(PAUSES)) - 1]
 
 
-def settle(context: Context, market: Market, following: date | None) -> bool:
+def settle(
+    context: Context, market: Market, following: date | None, *, urgent: bool = False
+) -> bool:
     """Confirm the last published session if it is time to; return whether anything was published.
 
     Parameters
     ----------
     following : date or None
         The session that is due after it, if one is; then this is the last look at the old one.
+    urgent : bool
+        Whether an operator will not wait after a fetch that failed.
 
     Raises
     ------
@@ -47,9 +56,12 @@ def settle(context: Context, market: Market, following: date | None) -> bool:
         newest = ledger.latest(conn, name, session, "ingest")
     if ingested is None or published is None:
         return False
+    told = published.detail or {}
+    if told.get("restored") and told.get("confirmed"):
+        return False  # it was final; the ledger that is restored has only asked for it once
     if (published.detail or {}).get("ingest_revision", 0) == ingested.revision:
         facts = ingested.detail or {}
-        if not _is_time(context, market, facts, newest):
+        if not _is_time(context, market, facts, None if urgent else newest):
             return False
         if not _confirmed(context, market, session, facts, following):
             return False
@@ -60,12 +72,13 @@ def settle(context: Context, market: Market, following: date | None) -> bool:
 def _is_time(
     context: Context, market: Market, facts: Mapping[str, Any], newest: StageRun | None
 ) -> bool:
-    due, wait = live_again.confirmation_due(facts), waits_until(newest)
+    now = context.clock.now()
+    due, wait = live_again.confirmation_due(facts), waits_until(newest, now)
     if due is None:
         resolve_alert(context, market.name, "unconfirmed")
         return False
-    now = context.clock.now()
-    return now >= due and (wait is None or now >= wait)
+    was_set_back = due - now > live_again.CONFIRM_AFTER
+    return (now >= due or was_set_back) and (wait is None or now >= wait)
 
 
 def _confirmed(

@@ -5,27 +5,33 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 import daemon
 import miner
 import signals
 import storage
+from daemon import restore
 from daemon.calendar import MarketCalendar, load_overlay
 from daemon.clock import Clock
 from daemon.constituents import INDICES
+from daemon.failpoints import enter, failpoint
 from daemon.feeds.open import open_feed
 from daemon.feeds.protocol import Feed
 from daemon.index_lists import IndexLists
 from daemon.previous_closes import PreviousCloseReader
+from daemon.process import Process
 from daemon.provider_past import stored_reader, switch_reader
 from daemon.settings import MarketSettings, Settings, config_hash
-from storage import membership
-from storage.bars import BarStore
+from signals.errors import ConfigError
+from storage import epochs, membership
+from storage.bars import BarStore, last_vintage
 from storage.database import Database
 from storage.lock import StateLock
 from storage.publishing import Publisher
@@ -45,62 +51,124 @@ class Market:
     @cached_property
     def config_sha256(self) -> str:
         """What of the settings can change a result, as one hash."""
-        return config_hash(self.settings)
+        known = self.settings.mining.zoo is not None and self.settings.mining.zoo.is_file()
+        return config_hash(self.settings, self.zoo if known else None)
+
+    @cached_property
+    def zoo(self) -> bytes | None:
+        """The user's own zoo, read once: what is searched beside is what the hash is of.
+
+        Raises
+        ------
+        ConfigError
+            It cannot be read.
+        """
+        path = self.settings.mining.zoo
+        try:
+            return None if path is None else path.read_bytes()
+        except OSError as exc:
+            raise ConfigError(
+                f"the zoo {path} cannot be read: {exc}",
+                rule="mining.zoo names a TOML file in UTF-8",
+                hint="correct the path, or leave the setting out",
+            ) from exc
 
 
 @dataclass(frozen=True)
 class Context:
     """Everything a stage may touch; passed in, never looked up."""
 
-    settings: Settings
+    process: Process
     clock: Clock
     database: Database
     bars: BarStore
     publisher: Publisher
-    markets: Mapping[str, Market]
+    #: A reload puts a market with other settings into the place of the one before.
+    markets: dict[str, Market]
     code: Mapping[str, str]
     #: When each market last showed that it gets on; a long fetch does so with every answer.
     ticked: dict[str, datetime] = field(default_factory=dict)
+    #: This life of the daemon; None where nobody else can be at work: replay, demo, looking.
+    epoch: int | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold now."""
+        return self.process.settings
+
+    def known_at(self, market: str) -> datetime:
+        """Return when what is learnt now counts as known: now, and no earlier than what was before.
+
+        The clock may have been set back since; what is known only grows.
+        """
+        now = self.clock.now()
+        with self.database.read() as conn:
+            newest = last_vintage(conn, market)
+        return now if newest is None else max(now, newest.known_at)
+
+    def require_epoch(self, conn: Connection) -> None:
+        """Refuse to write once another instance has taken over (ReservationError)."""
+        if self.epoch is not None:
+            epochs.require_current(conn, self.epoch)
+
+    def of_epoch(self, number: int) -> Context:
+        """Return the same context, whose writes count as long as this epoch is the newest."""
+        return replace(self, epoch=number, publisher=self.publisher.of_epoch(number))
 
 
 @contextmanager
 def open_context(settings: Settings, clock: Clock) -> Iterator[Context]:
     """Open the state directory as its only owner and bring its tables up to date.
 
+    A database that is broken is replaced by its newest backup first, and one that is behind what
+    is published is brought up to it (`daemon.restore`).
+
     Raises
     ------
     AlreadyRunningError
         When another instance holds the directory.
     StorageError
-        When the disk or the database fails.
+        When the disk or the database fails, or the database is broken and there is no backup.
     """
+    enter(enabled=settings.test.enabled, text=settings.test.failpoint)
     with StateLock(settings.state_dir):
         context = build_context(settings, clock)
         try:
-            context.database.migrate()
+            now = clock.now()
+            swapped = restore.heal(settings, context.database, now)
+            context.database.migrate(passing=failpoint)
+            restore.account(settings, context.database, now, swapped)
             yield context
         finally:
             context.database.close()
 
 
-def build_context(settings: Settings, clock: Clock) -> Context:
-    """Return a context without owning the directory: for commands that only read."""
+def build_context(
+    settings: Settings, clock: Clock, names: Sequence[str] | None = None
+) -> Context:
+    """Return a context without owning the directory: for commands that only read.
+
+    Parameters
+    ----------
+    names : sequence of str, optional
+        The markets to build; without it all. None of them for what needs no calendar and no feed.
+    """
     database = (
         Database(settings.database_url)
         if settings.database_url
         else Database.file(settings.state_dir / "alphad.db")
     )
-    bars = BarStore(settings.state_dir, database)
+    bars = BarStore(settings.state_dir, database, passing=failpoint)
     ticked: dict[str, datetime] = {}
     return Context(
-        settings=settings,
+        process=Process(settings),
         clock=clock,
         database=database,
         bars=bars,
-        publisher=Publisher(settings.publish_dir, database),
+        publisher=Publisher(settings.publish_dir, database, passing=failpoint),
         markets={
             name: build_market(name, settings, clock, bars, on_answer=_pulse(name, clock, ticked))
-            for name in settings.markets
+            for name in (settings.markets if names is None else names)
         },
         code=code_version(),
         ticked=ticked,
@@ -138,7 +206,7 @@ def build_market(
         finality_minutes=settings.ingest.finality_minutes,
         universe=_members(bars, name),
         index=settings.universe.index,
-        previous_close=PreviousCloseReader(bars, name, calendar, clock),
+        previous_close=PreviousCloseReader(bars, name, calendar),
         stored=stored_reader(bars, name, clock),
         switched=switch_reader(bars.database, name),
         folder=folder,

@@ -27,6 +27,7 @@ from daemon.feeds.protocol import LiveFeed
 from daemon.inputs import check_inputs
 from daemon.inspection import chosen, only, opened, say
 from daemon.members import find_members, write_members
+from daemon.ownership import owned
 from daemon.settings import load_settings
 from daemon.terminal import asset_progress
 from signals.errors import ConfigError, DataError
@@ -95,7 +96,7 @@ def run_backfill(path: Path | None, name: str, first: date | None) -> int:
     """Fetch a market's history, as far as it lacks; the daemon must not be running."""
     settings = load_settings(path, os.environ)
     settings.market(name)
-    with open_context(settings, SystemClock()) as context:
+    with open_context(settings, SystemClock()) as whole, owned(whole) as context:
         market = context.markets[name]
         if not isinstance(market.feed, LiveFeed):
             raise ConfigError(
@@ -137,6 +138,7 @@ def _backfilled(context: Context, market: Market, first: date | None) -> Backfil
         )
     members = find_members(context, market, last)
     with context.database.transaction() as conn:
+        context.require_epoch(conn)
         write_members(conn, context, market, last, members)
         marks = data.marks(conn, market.name)
     assets = ever_members(members.spells, span)

@@ -16,10 +16,12 @@ from daemon.context import Context, Market
 from daemon.course import course
 from daemon.factor_story import FactorStory, Measures, factor_stories
 from daemon.inspection import only, opened, say
+from daemon.standing import control_facts, overdue, told_control
 from daemon.terminal_chart import draw
 from daemon.wording import facts_of, headline, interval, turnover_line
 from signals.errors import DataError
-from storage import ledger, registry
+from storage import controls, ledger, registry
+from storage.publishing import published_on
 
 #: Seconds after which a command says what it is waiting for.
 PATIENCE_SECONDS = 2.0
@@ -40,6 +42,8 @@ def explain_session(context: Context, market: Market, session: date, *, as_json:
     """Tell which stages of a session ran, with what result, or why they did not."""
     with context.database.read() as conn:
         runs = ledger.history(conn, market.name, session=session)
+        stopped = controls.restraint(conn, market.name)
+        published = published_on(conn, market.name, session) is not None
     runs = sorted(runs, key=lambda run: run.started_at)
     due = None
     if market.calendar.is_session(session):
@@ -47,6 +51,8 @@ def explain_session(context: Context, market: Market, session: date, *, as_json:
     if as_json:
         say({
             "market": market.name, "session": session, "due": due,
+            "control": control_facts(stopped),
+            "missing": None if published else missing(context, market, session),
             "runs": [
                 {
                     "stage": run.stage, "revision": run.revision, "status": run.status,
@@ -61,12 +67,32 @@ def explain_session(context: Context, market: Market, session: date, *, as_json:
         console.print(f"{session} is no session of {market.calendar.name}: nothing is due.")
         return 0
     console.print(f"{market.name} {session}: due at {due:%Y-%m-%d %H:%M} UTC")
-    if not runs:
-        console.print("No stage has begun. It is not due yet, or the daemon was not running.")
+    if not published:
+        console.print(
+            f"Nothing is published for it: {missing(context, market, session)}.",
+            highlight=False, soft_wrap=True, markup=False,
+        )  # fmt: skip
+    elif stopped is not None:
+        console.print(told_control(stopped), highlight=False, soft_wrap=True, markup=False)
     for run in runs:
         console.print(f"{run.stage} (revision {run.revision}): {run.status}", style="bold")
         console.print_json(json.dumps(run.detail or {"error": run.error}, default=str))
     return 0
+
+
+def missing(context: Context, market: Market, session: date) -> str:
+    """Return why nothing is published for a session."""
+    if not market.calendar.is_session(session):
+        return f"{session} is no session of {market.calendar.name}"
+    due = market.calendar.finality(session, market.settings.ingest.finality_minutes)
+    if context.clock.now() < due:
+        return "it is not due yet"
+    owed = overdue(context, market)
+    if owed is None or session < owed.oldest:
+        return "it lies before the first session of this state directory"
+    if session > owed.oldest:
+        return f"{owed.oldest} comes first. {owed.sentence}"
+    return owed.why
 
 
 def explain_factor(context: Context, market: Market, factor_id: str, *, as_json: bool) -> int:

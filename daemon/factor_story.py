@@ -120,7 +120,12 @@ class FactorStory:
     @property
     def events(self) -> list[tuple[date, str, str]]:
         """Session, event and reason of every change, in order of session."""
-        rows = [(m.session, f"{m.from_state or 'new'} → {m.to_state}", m.rule) for m in self.moves]
+        rows = [
+            (m.session, f"{m.from_state or 'new'} → {m.to_state}", m.rule)
+            if m.from_state != m.to_state
+            else (m.session, f"{m.to_state} as before", m.rule)
+            for m in self.moves
+        ]
         rows += [
             (v.session, f"{v.from_verdict} → {v.to_verdict}", (v.evidence or {}).get("reason", ""))
             for v in self.verdicts
@@ -130,7 +135,7 @@ class FactorStory:
     @property
     def marks(self) -> list[tuple[date, str]]:
         """Session and name of every change of state or verdict, in order of session."""
-        states = [(move.session, move.to_state) for move in self.moves]
+        states = [(m.session, m.to_state) for m in self.moves if m.from_state != m.to_state]
         said = [(verdict.session, verdict.to_verdict) for verdict in self.verdicts]
         return sorted(states + said, key=lambda row: row[0])
 

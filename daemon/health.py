@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from daemon.context import Context
+from daemon.heartbeat import HEARTBEAT_LIMIT, ages, finite, heartbeat_path, last_signs, late
+from daemon.settings import Settings
 from signals.errors import AlphadError
-from storage import alerts, ledger
-
-#: Seconds without a heartbeat after which the scheduler counts as dead.
-HEARTBEAT_LIMIT = 60.0
-#: Reconcile runs that may be missed before the loop counts as stuck.
-MISSED_TICKS = 20
+from storage import alerts, controls, ledger
 
 
 @dataclass(frozen=True)
@@ -29,7 +23,7 @@ class Health:
     alive : bool
         The scheduler beats and the reconcile loop has come round lately.
     ready : bool
-        Alive, and no market is behind its calendar.
+        Alive, and no market is behind its calendar or stopped by an operator.
     facts : mapping
         What was looked at, for people.
     """
@@ -43,26 +37,14 @@ class Health:
         return {"alive": self.alive, "ready": self.ready, **self.facts}
 
 
-def heartbeat_path(state_dir: Path) -> Path:
-    """Return the file the scheduler touches; it is read by `alphad health` from outside."""
-    return state_dir / "heartbeat.json"
-
-
-def beat(path: Path, now: datetime, ticked: Mapping[str, datetime]) -> None:
-    """Write the heartbeat: the scheduler is alive, and when each market last came round."""
-    temporary = path.with_suffix(".tmp")
-    stamps = {name: when.isoformat() for name, when in ticked.items()}
-    temporary.write_text(json.dumps({"at": now.isoformat(), "ticked": stamps}))
-    temporary.replace(path)
-
-
 def assess(context: Context) -> Health:
     """Return the daemon's health from its heartbeat, its ledger and the calendar."""
     now = context.clock.now()
     facts: dict[str, Any] = {"now": now.isoformat()}
-    beat_age, tick_age = ages(heartbeat_path(context.settings.state_dir), now)
-    limit = MISSED_TICKS * context.settings.tick_seconds
-    alive = beat_age <= HEARTBEAT_LIMIT and tick_age <= limit
+    path = heartbeat_path(context.settings.state_dir)
+    beat_age, tick_age = ages(path, now)
+    stuck = stalled(last_signs(path)[1], now, context.settings)
+    alive = beat_age <= HEARTBEAT_LIMIT and not stuck
     facts["heartbeat_age_seconds"] = finite(beat_age)
     facts["last_tick_age_seconds"] = finite(tick_age)
     ready = alive
@@ -72,6 +54,7 @@ def assess(context: Context) -> Health:
             with context.database.read() as conn:
                 last = ledger.last_session(conn, market.name, "publish")
                 open_alerts = [alert.key for alert in alerts.open_alerts(conn, market.name)]
+                stopped = controls.restraint(conn, market.name)
             behind = len(market.calendar.sessions(last, final)) - 1 if last else None
         except AlphadError as error:
             facts[market.name] = {"error": error.fact}
@@ -82,26 +65,39 @@ def assess(context: Context) -> Health:
             "due": final.isoformat(),
             "sessions_behind": behind,
             "alerts": open_alerts,
+            "control": stopped.state if stopped is not None else "running",
         }
-        ready = ready and behind is not None and behind <= 0
+        if stopped is not None:  # no failure: whoever did it knows, and others read why
+            facts[market.name] |= {"stopped_by": stopped.who, "because": stopped.reason}
+        ready = ready and behind is not None and behind <= 0 and stopped is None
     return Health(alive, ready, facts)
 
 
-def ages(path: Path, now: datetime) -> tuple[float, float]:
-    """Return the seconds since the last heartbeat and since the market that is last came round.
+def stalled(ticked: Mapping[str, datetime], now: datetime, settings: Settings) -> list[str]:
+    """Return the markets that do not get on: the one definition of progress there is.
 
-    Infinite without a heartbeat, and for one from the future: the clock was set back.
+    A market shows that it gets on before each stage, after each pass and with each answer of its
+    provider; failing over and over again is no standstill, and has its alerts.
     """
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        stamps = [stored["at"], *stored["ticked"].values()]
-        seconds = [(now - datetime.fromisoformat(stamp)).total_seconds() for stamp in stamps]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return math.inf, math.inf
-    known = [math.inf if age < -HEARTBEAT_LIMIT else age for age in seconds]
-    return known[0], max(known[1:], default=0.0)
+    return late(ticked, now, stall_limit(settings))
 
 
-def finite(value: float) -> float | None:
-    """Return None for infinity, which JSON cannot say."""
-    return value if math.isfinite(value) else None
+def stall_limit(settings: Settings) -> float:
+    """Return the seconds after which a market without a sign counts as stuck."""
+    return float(settings.stall_seconds + settings.tick_seconds)
+
+
+def summary(context: Context) -> str:
+    """Return in a line what is published and what is due."""
+    now, said = context.clock.now(), []
+    for market in context.markets.values():
+        try:
+            final = market.calendar.last_final(now, market.settings.ingest.finality_minutes)
+            with context.database.read() as conn:
+                last = ledger.last_session(conn, market.name, "publish")
+        except AlphadError as error:
+            said.append(f"{market.name}: {error.fact}")
+            continue
+        due = "" if last is not None and last >= final else f", due {final}"
+        said.append(f"{market.name}: published {last or 'nothing yet'}{due}")
+    return "; ".join(said)

@@ -21,6 +21,7 @@ def check_inputs(market: Market) -> None:
     """
     declared_factors(market)
     known_formulas(market)
+    _ = market.config_sha256  # of the files as they are now
     feed = market.settings.feed
     if feed.fallback != "none":
         key = feed.api_key.get_secret_value() if feed.api_key is not None else None

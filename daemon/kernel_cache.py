@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 #: Holds the digest of the sources that the kernels beside it were compiled from.
 STAMP = "kernels.sha256"
@@ -42,13 +43,24 @@ def drop_stale(sources: Path, cache: Path) -> int:
 
 def drop_stale_kernels() -> int:
     """Delete the kernels of this installation that were compiled from other sources."""
-    import numba
-
     import signals
 
     sources = Path(str(signals.__file__)).parent
-    configured = str(getattr(numba.config, "CACHE_DIR", ""))
-    if configured:
-        folders = sorted(Path(configured).glob("signals_*"))
-        return sum(drop_stale(sources, folder) for folder in folders)
-    return drop_stale(sources, sources / "__pycache__")
+    return drop_stale(sources, folder_of(sources))
+
+
+def folder_of(sources: Path) -> Path:
+    """Return the folder in which numba keeps the kernels of the modules in `sources`.
+
+    It need not be there yet: stamped before the first kernel is compiled into it, it holds what the
+    next process may use.
+    """
+    from numba import config
+    from numba.core.caching import UserProvidedCacheLocator
+
+    configured = str(getattr(config, "CACHE_DIR", ""))  # $NUMBA_CACHE_DIR
+    if not configured:
+        return sources / "__pycache__"
+    locator: Any = UserProvidedCacheLocator
+    name = locator.get_suitable_cache_subpath(str(sources / "__init__.py"))
+    return Path(configured) / str(name)

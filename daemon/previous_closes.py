@@ -11,9 +11,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from daemon.calendar import MarketCalendar
-from daemon.clock import Clock
 from daemon.validation import keys_of, numbers_of
-from storage.bars import BarStore
+from storage.bars import NOW, BarStore
 
 #: Sessions that are looked at first; only a longer suspension needs older ones.
 WINDOW = 40
@@ -26,7 +25,6 @@ class PreviousCloseReader:
     bars: BarStore
     market: str
     calendar: MarketCalendar
-    clock: Clock
 
     def __call__(self, session: date) -> Mapping[str, float]:
         """Return the last close as traded before a session of each asset ever stored.
@@ -35,7 +33,7 @@ class PreviousCloseReader:
         """
         last = self.calendar.previous_session(session)
         before = self._rows(self.calendar.previous_session(session, WINDOW), last)
-        names = self.bars.assets(self.market, as_of=self.clock.now(), last_session=last)
+        names = self.bars.assets(self.market, as_of=NOW, last_session=last)
         closes = dict.fromkeys(names, float("nan"))
         closes |= last_closes(before, self.calendar, last)
         idle = [
@@ -49,9 +47,7 @@ class PreviousCloseReader:
         return closes
 
     def _rows(self, first: date, last: date, assets: list[str] | None = None) -> Any:
-        return self.bars.bars(
-            self.market, as_of=self.clock.now(), first=first, last=last, assets=assets
-        )
+        return self.bars.bars(self.market, as_of=NOW, first=first, last=last, assets=assets)
 
 
 def last_closes(table: Any, calendar: MarketCalendar, last: date) -> dict[str, float]:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from daemon.clock import Clock
 from daemon.feeds.switch import Switch, Switches
 from storage import data
-from storage.bars import BarStore, last_told
+from storage.bars import NOW, BarStore, last_told
 from storage.database import Database
 
 #: How far back stored bars are read: well over the sessions that two providers are compared on.
@@ -25,12 +25,10 @@ def stored_reader(bars: BarStore, market: str, clock: Clock) -> Callable[[Sequen
     """
 
     def stored(assets: Sequence[str]) -> Any:
-        now = clock.now()
-
         def since(first: date, some: Sequence[str]) -> Any:
-            return bars.bars(market, as_of=now, first=first, last=date.max, assets=list(some))
+            return bars.bars(market, as_of=NOW, first=first, last=date.max, assets=list(some))
 
-        lately = since((now - RECENT).date(), assets)
+        lately = since((clock.now() - RECENT).date(), assets)
         there = set(pc.unique(lately["asset"]).to_pylist())
         others = [asset for asset in assets if asset not in there]
         return last_told([lately, since(date.min, others)]) if others else lately

@@ -6,6 +6,7 @@ import structlog
 from sqlalchemy import Connection
 
 from daemon.context import Context, Market
+from daemon.failpoints import failpoint
 from daemon.stages import publish
 from daemon.stages.book import declared_factors
 from signals.errors import ConfigError
@@ -54,10 +55,13 @@ def recover(context: Context) -> None:
         compare_seed_book(context, market)
     now = context.clock.now()
     with context.database.transaction() as conn:
+        context.require_epoch(conn)
         abandoned = ledger.abandon_running(conn, now)
+    failpoint("recover.after_abandon")
 
     def mark(conn: Connection, published: PublicationRecord) -> None:
         publish.adopt(conn, context, published)
+        failpoint("recover.before_adopt")
 
     for name in context.markets:
         swept = context.bars.sweep(name)

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
@@ -20,12 +21,15 @@ from daemon import life
 from daemon.alerts import raise_alert, resolve_alert
 from daemon.clock import SystemClock
 from daemon.context import Context, Market, build_context
+from daemon.disk import has_room
+from daemon.failpoints import enter
 from daemon.llm.settings import KEY_VARIABLE
-from daemon.settings import load_settings
+from daemon.settings import Settings, load_settings
 from daemon.stages.book import load_factors
 from daemon.stages.remine import OnRound, run_job
+from daemon.stages.stage import at_work
 from signals.errors import AlphadError, AlreadyRunningError, ConfigError, DataError
-from storage import jobs
+from storage import controls, jobs
 from storage.lock import StateLock
 from storage.tables import FactorState, JobStatus, RemineJob
 
@@ -33,6 +37,8 @@ log = structlog.get_logger()
 
 #: Seconds a killed child is waited for.
 GRACE_SECONDS = 10.0
+#: Seconds a child that is to stop has to come to its next checkpoint.
+CHECKPOINT_SECONDS = 5.0
 #: Seconds a child has for what follows its last round; at its deadline it begins no other.
 CONCLUDE_SECONDS = 300
 #: Seconds between two looks at the parent process.
@@ -42,14 +48,17 @@ ATTEMPTS = 3
 
 
 def open_jobs(context: Context, market: Market) -> list[RemineJob]:
-    """Return the market's jobs that are not finished."""
+    """Return the market's jobs that are not finished; none while it is paused or halted."""
     with context.database.read() as conn:
+        if controls.restraint(conn, market.name) is not None:
+            return []
         return jobs.jobs(conn, market.name, open_only=True)
 
 
 def end_job(context: Context, market: Market, job: RemineJob, status: JobStatus, why: str) -> None:
     """Record a job that did not come to its end; publishing is not touched by it."""
     with context.database.transaction() as conn:
+        context.require_epoch(conn)
         jobs.finish(conn, job, status, context.clock.now(), result={"why": why})
     message = f"re-mining {job.id} {status.value}: {why}. Signals go on from the present book."
     raise_alert(context, market.name, "remining", "warning", message)
@@ -67,7 +76,8 @@ class InlineReminer:
         for job in open_jobs(self.context, market):
             joined = market.calendar.next_session(job.opened_session)
             try:
-                run_job(self.context, market, job, joined, on_round=self.on_round)
+                with at_work(market, job.opened_session, "remine"):
+                    run_job(self.context, market, job, joined, on_round=self.on_round)
             except (DataError, ConfigError) as error:
                 end_job(self.context, market, job, JobStatus.FAILED, error.fact)
 
@@ -90,11 +100,15 @@ def urgency(conn: Connection, market: Market, job: RemineJob) -> float:
 
 
 def most_urgent(context: Context) -> tuple[Market, RemineJob] | None:
-    """Return the open job to be carried out next, over all markets; the oldest of equals."""
+    """Return the open job to be carried out next, over all markets; the oldest of equals.
+
+    Of a market that is paused or halted none is begun; one that runs goes on.
+    """
     with context.database.read() as conn:
         waiting = [
             (urgency(conn, market, job), job.opened_at, market, job)
             for market in context.markets.values()
+            if controls.restraint(conn, market.name) is None
             for job in jobs.jobs(conn, market.name, open_only=True)[:1]
         ]
     if not waiting:
@@ -104,7 +118,13 @@ def most_urgent(context: Context) -> tuple[Market, RemineJob] | None:
 
 
 def spawn(
-    path: Path, market: Market, job: RemineJob, *, key: str | None = None
+    path: Path,
+    market: Market,
+    job: RemineJob,
+    *,
+    key: str | None = None,
+    epoch: int | None = None,
+    run: str | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start the process that carries out `job`: a fresh interpreter, never a fork.
 
@@ -112,10 +132,15 @@ def spawn(
     ----------
     key : str, optional
         Of the language model: no file holds it.
+    epoch, run : int, str, optional
+        The daemon's: once another instance has taken over the child writes no more, and its log
+        belongs to this run.
     """
     command = [sys.executable, "-m", "daemon.cli", "remine"]
     command += ["--config", str(path)]
     command += ["--market", market.name, "--job", str(job.id), "--parent", str(os.getpid())]
+    command += ["--epoch", str(epoch)] if epoch is not None else []
+    command += ["--run", run] if run is not None else []
     environment = {k: v for k, v in os.environ.items() if not k.upper().startswith("ALPHAD_")}
     if key is not None:
         environment[KEY_VARIABLE] = key
@@ -148,7 +173,8 @@ class ChildReminer:
         try:
             for name, child in list(self.children.items()):
                 self.look_after(self.context.markets[name], child)
-            urgent = None if self.stopped or self.children else most_urgent(self.context)
+            idle = not self.stopped and not self.children and has_room(self.context.settings)
+            urgent = most_urgent(self.context) if idle else None
             if urgent is not None:
                 self.children[urgent[0].name] = self.start(*urgent)
         except (OSError, subprocess.SubprocessError, AlphadError) as error:
@@ -195,9 +221,18 @@ class ChildReminer:
     def stop(self) -> None:
         """End every child; their jobs go on from the last round after the next start."""
         self.stopped = True
-        with self.lock:  # none is being started any more
+        if not self.lock.acquire(timeout=GRACE_SECONDS):
+            return  # whoever holds it hangs; a child ends soon after us
+        try:  # none is being started any more
             for child in self.children.values():
+                child.process.terminate()
+            end = monotonic() + CHECKPOINT_SECONDS
+            for child in self.children.values():
+                with suppress(subprocess.TimeoutExpired):
+                    child.process.wait(max(end - monotonic(), 0.0))
                 self.kill(child)
+        finally:
+            self.lock.release()
 
 
 def end_with(parent: int) -> None:
@@ -214,8 +249,38 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-def carry_out(path: Path, name: str, job_id: int) -> int:
+@dataclass
+class Stopping:
+    """Ends this process at the next checkpoint after it was asked to end."""
+
+    asked: bool = False
+
+    def listen(self) -> None:
+        """Take SIGTERM as the question; for the main thread."""
+
+        def ask(*_: object) -> None:
+            self.asked = True
+
+        signal.signal(signal.SIGTERM, ask)
+
+    def checkpoint(self, _state: object) -> None:
+        """Leave, if asked to: what has been reached is stored."""
+        if self.asked:
+            raise SystemExit(0)
+
+
+def handed_on(path: Path) -> Settings:
+    """Return the settings that a daemon has handed on to its child."""
+    return load_settings(path, {k: v for k, v in os.environ.items() if k == KEY_VARIABLE})
+
+
+def carry_out(settings: Settings, name: str, job_id: int, epoch: int | None = None) -> int:
     """Carry out one job: the child's whole life. The daemon that started it holds the state.
+
+    Parameters
+    ----------
+    epoch : int, optional
+        That of the daemon; nothing is written any more once a later one has begun.
 
     Raises
     ------
@@ -224,11 +289,14 @@ def carry_out(path: Path, name: str, job_id: int) -> int:
     DataError
         When there is no such job.
     """
-    given = {k: v for k, v in os.environ.items() if k == KEY_VARIABLE}
-    settings = load_settings(path, given)
     settings.market(name)
-    context = build_context(settings, SystemClock())
+    enter(enabled=settings.test.enabled, text=settings.test.failpoint)
+    context = build_context(settings, SystemClock(), [name])
+    if epoch is not None:
+        context = context.of_epoch(epoch)
     market = context.markets[name]
+    stopping = Stopping()
+    stopping.listen()
     with StateLock(settings.state_dir / "remine" / name):
         with context.database.read() as conn:
             job = jobs.get(conn, name, job_id)
@@ -237,5 +305,7 @@ def carry_out(path: Path, name: str, job_id: int) -> int:
                 f"{name} has no re-mining {job_id}", rule="a child carries out a stored job"
             )
         if job.status in jobs.OPEN:
-            run_job(context, market, job, deadline=market.settings.mining.deadline_seconds)
+            limit = market.settings.mining.deadline_seconds
+            with at_work(market, job.opened_session, "remine"):
+                run_job(context, market, job, on_round=stopping.checkpoint, deadline=limit)
     return 0

@@ -14,6 +14,7 @@ from daemon.reconcile import Reconciler
 from daemon.recovery import recover
 from daemon.reminers import InlineReminer
 from daemon.report import Truth, render_report
+from daemon.service_settings import FaultSettings
 from daemon.settings import Settings, build_settings, settings_toml
 from daemon.stages.remine import OnRound
 from daemon.summary import Summary, summarise
@@ -173,7 +174,8 @@ def claim_directory(out: Path, settings: Settings) -> None:
         When `out` holds the output of other settings.
     """
     path = out / "alphad.toml"
-    wanted = settings_toml(settings)
+    # a fault on purpose is of one run, not of its output
+    wanted = settings_toml(settings.model_copy(update={"test": FaultSettings()}))
     if out.exists() and not out.is_dir():
         raise ConfigError(
             f"{out} is a file",

@@ -25,16 +25,22 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from daemon.credentials import with_credentials
 from daemon.group import Group, Positive, Share
+from daemon.housekeeping_settings import DiskSettings, HousekeepingSettings
 from daemon.llm.settings import LlmSettings
 from daemon.mining_settings import MiningSettings
+from daemon.notify_settings import NotifySettings
+from daemon.redaction import REDACTOR
 from daemon.refusals import listed, nearest, settings_refusal
+from daemon.service_settings import FaultSettings, LogSettings
+from daemon.web_settings import WebSettings
 from miner.best_of import MIN_BLOCKS, block_length
 from signals.errors import ConfigError
 
 #: What every environment name of ours begins with.
 PREFIX = "ALPHAD_"
-#: The environment name of the settings file; the only one that is no setting.
+#: The environment name of the settings file; no setting, as is that of the credentials.
 FILE_VARIABLE = "ALPHAD_CONFIG"
 
 #: Settings of a live feed that say how it is asked; what it answers is the same.
@@ -252,6 +258,11 @@ class BookSettings(Group):
     revival_sessions: int = Field(
         default=504, ge=0, description="sessions a retired factor is measured on, should it recover"
     )
+    approval: bool = Field(
+        default=False,
+        description="whether a factor that has won in `shadow` goes live only once a person has "
+        "approved it: `alphad approve`",
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -322,15 +333,6 @@ class MarketSettings(Group):
         return self
 
 
-class WebSettings(Group):
-    """The status page and metrics."""
-
-    host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
-    port: int = Field(
-        default=9464, ge=0, le=65535, description="port to listen on; 0 takes a free one"
-    )
-
-
 class Settings(BaseSettings):
     """All settings. Made by `load_settings`; the class itself reads no file and no environment."""
 
@@ -338,6 +340,7 @@ class Settings(BaseSettings):
         frozen=True,
         extra="forbid",
         allow_inf_nan=False,
+        hide_input_in_errors=True,  # it may be a secret
         env_prefix=PREFIX,
         env_nested_delimiter="__",
     )
@@ -357,8 +360,20 @@ class Settings(BaseSettings):
     tick_seconds: int = Field(
         default=30, ge=1, le=3600, description="seconds between two reconcile runs"
     )
+    stall_seconds: int = Field(
+        default=600,
+        ge=1,
+        le=86_400,
+        description="seconds, beyond tick_seconds, without any sign that a market gets on, after "
+        "which the daemon counts as stuck and is left to be restarted",
+    )
     web: WebSettings = Field(default_factory=WebSettings)
     llm: LlmSettings = Field(default_factory=LlmSettings)
+    notify: NotifySettings = Field(default_factory=NotifySettings)
+    housekeeping: HousekeepingSettings = Field(default_factory=HousekeepingSettings)
+    disk: DiskSettings = Field(default_factory=DiskSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+    test: FaultSettings = Field(default_factory=FaultSettings)
     markets: dict[MarketName, MarketSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -411,7 +426,8 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     path : Path or None
         TOML file; None takes the file named by `ALPHAD_CONFIG`, or none at all.
     environ : mapping of str to str
-        The environment; only names beginning with `ALPHAD_` are looked at.
+        The environment; only names beginning with `ALPHAD_` are looked at. `ALPHAD_CREDENTIALS`
+        names a folder of files that count as such names.
 
     Raises
     ------
@@ -419,6 +435,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
         The file is missing or no TOML; a key or `ALPHAD_` name is unknown (the nearest is named);
         a value is out of its range; two values contradict each other.
     """
+    environ = with_credentials(environ)
     if path is None and environ.get(FILE_VARIABLE):
         path = Path(environ[FILE_VARIABLE])
     ours = {
@@ -445,7 +462,9 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
             rule="a group of settings given whole is JSON",
             hint=f"set its parts, as in {PREFIX}WEB__PORT=9464",
         ) from exc
-    return build_settings(values, path)
+    settings = build_settings(values, path)
+    REDACTOR.learn(settings)  # before anything can say them
+    return settings
 
 
 def build_settings(values: Mapping[str, Any], path: Path | None = None) -> Settings:
@@ -480,17 +499,23 @@ def read_toml(path: Path) -> dict[str, Any]:
         ) from exc
 
 
-def config_hash(settings: Settings | MarketSettings) -> str:
-    """Return the sha256 of everything that can change a result: no paths, hosts or ticks."""
+def config_hash(settings: Settings | MarketSettings, zoo: bytes | None = None) -> str:
+    """Return the sha256 of everything that can change a result: no paths, hosts or ticks.
+
+    Parameters
+    ----------
+    zoo : bytes, optional
+        What the market's own zoo says, where it has been read already.
+    """
     if isinstance(settings, Settings):
         stated = {name: _relevant(market) for name, market in settings.markets.items()}
     else:
-        stated = _relevant(settings)
+        stated = _relevant(settings, zoo)
     text = json.dumps(stated, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _relevant(market: MarketSettings) -> dict[str, Any]:
+def _relevant(market: MarketSettings, read: bytes | None = None) -> dict[str, Any]:
     stated = market.model_dump(
         mode="json",
         exclude={
@@ -503,13 +528,16 @@ def _relevant(market: MarketSettings) -> dict[str, Any]:
         del stated["feed"]["fallback"]  # as if there were no such setting
     if market.gate == GateSettings():
         del stated["gate"]
+    if not market.book.approval:
+        del stated["book"]["approval"]  # as if there were no such setting
     if market.universe == UniverseSettings():
         del stated["universe"]  # as if the group were not there
     else:
         del stated["universe"]["overrides"]  # a path; what it does is seen in the membership
     zoo = market.mining.zoo
     if zoo is not None and zoo.is_file():
-        stated["mining"]["zoo"] = hashlib.sha256(zoo.read_bytes()).hexdigest()
+        text = zoo.read_bytes() if read is None else read
+        stated["mining"]["zoo"] = hashlib.sha256(text).hexdigest()
     book = Path(market.seed_book)
     if book.is_file():  # what it says counts, not where it lies
         stated["seed_book"] = hashlib.sha256(book.read_bytes()).hexdigest()
@@ -518,6 +546,22 @@ def _relevant(market: MarketSettings) -> dict[str, Any]:
 
 def _refuse_keys(stated: Mapping[str, Any], path: Path | None) -> None:
     """Refuse a key that stands in a file."""
+    web = stated.get("web")
+    if isinstance(web, Mapping) and "token" in web:
+        raise ConfigError(
+            f"web.token stands in {path}",
+            rule="a token comes from the environment only",
+            hint=f"remove it, and set {PREFIX}WEB__TOKEN",
+        )
+    notify = stated.get("notify")
+    for name in ("channels", "dead_man_url"):
+        if isinstance(notify, Mapping) and name in notify:
+            raise ConfigError(
+                f"notify.{name} stands in {path}",
+                rule="an address holds a password: it comes from the environment, or from a file "
+                "that only its owner may read",
+                hint=f"remove it, and set {PREFIX}NOTIFY__{name.upper()}, or notify.urls_file",
+            )
     markets = stated.get("markets")
     for name, market in markets.items() if isinstance(markets, Mapping) else ():
         feed = market.get("feed") if isinstance(market, Mapping) else None

@@ -231,7 +231,9 @@ def all_events(
             session=move.session.isoformat(),
             subject=move.factor,
             kind=move.to_state,
-            text=f"becomes {move.to_state}",
+            text=f"becomes {move.to_state}"
+            if move.from_state != move.to_state
+            else f"stays in {move.to_state}",
             why=move.rule,
             marked=move.to_state == "retired" or (move.to_state == "live" and move.factor in mined),
         )

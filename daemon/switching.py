@@ -47,12 +47,13 @@ def append_told(
     primary = market.feed.name
     by_row = [providers.get(asset, primary) for asset in table["asset"].to_pylist()]
     names = sorted(set(by_row), key=lambda name: (name != primary, name))
+    known_at = context.known_at(market.name)
     return [
         context.bars.append(
             market.name,
             table if len(names) == 1 else table.filter([each == name for each in by_row]),
             source=name,
-            known_at=context.clock.now(),
+            known_at=known_at,
             reconstructed=reconstructed,
             cause=cause,
         )

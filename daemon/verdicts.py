@@ -24,6 +24,7 @@ def refuse(context: Context, market: Market, session: date, judged: Judged) -> N
     if judged.error is None:
         return
     with context.database.transaction() as conn:
+        context.require_epoch(conn)
         now = context.clock.now()
         data.append_verdicts(conn, market.name, session, now, as_said(judged.verdicts))
     raise judged.error

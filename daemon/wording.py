@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from daemon.approval import approval_in, last_change
 from daemon.factor_story import FactorStory, ToldTest
 from daemon.settings import MarketSettings
 from signals.ic import MeanEstimate
@@ -20,15 +21,28 @@ def headline(story: FactorStory) -> str:
         case FactorState.REJECTED:
             return f"{factor.id} was rejected on {last.session}: {last.rule}. It weighs nothing."
         case FactorState.SHADOW:
-            return (
-                f"{factor.id} is on trial in shadow since {last.session}: it weighs nothing until "
-                "RankICs of sessions to come have borne it out."
-            )
+            return shadow_headline(story)
         case FactorState.CANDIDATE:
             seen = int(np.isfinite(story.series.rank_ic).sum())
             wanted = story.settings.monitor.baseline_sessions
             return f"{factor.id} waits for its baseline: {seen} of {wanted} RankICs are there."
     return live_headline(story)
+
+
+def shadow_headline(story: FactorStory) -> str:
+    """Return the headline of a factor in shadow."""
+    name, held = story.factor.id, approval_in(story.moves)
+    if held is None:
+        return (
+            f"{name} is on trial in shadow since {last_change(story.moves).session}: it weighs "
+            "nothing until RankICs of sessions to come have borne it out."
+        )
+    if held.given is None:
+        return (
+            f"{name} has won its trial and waits since {held.asked} for a person: alphad approve "
+            f"{name} --reason TEXT, or alphad retire {name} --reason TEXT."
+        )
+    return f"{name} was approved on {held.given}, and goes live as soon as it has a place."
 
 
 def live_headline(story: FactorStory) -> str:

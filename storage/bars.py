@@ -7,7 +7,7 @@ wins in the order in which the vintages became known.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from storage.assembly import FIELDS, assemble
 from storage.cache import Cached, PanelCache
 from storage.database import Database
 from storage.files import disk_errors, remove, sha256, sweep_temporary, write_atomic
+from storage.recent import ROWS, Recent
+from storage.steps import Passing, tell_nobody
 from storage.tables import Vintage, record, table
 
 #: Bars as traded. `adjustment` multiplies prices and `split` divides volumes from their session on;
@@ -61,6 +63,9 @@ ABSENT: Mapping[str, float | bool | None] = {
 }
 _NEVER_NULL = ("session", "asset", *(name for name, value in ABSENT.items() if value is not None))
 
+#: As of no earlier time: all that was told so far, also by a clock that has been set back since.
+NOW = datetime.max.replace(tzinfo=UTC)
+
 _VINTAGES = table(Vintage)
 
 
@@ -73,13 +78,26 @@ class BarStore:
         The state directory: vintages lie in `bars/<market>/`, the cache in `cache/<market>/`.
     database : Database
         Holds the row of each vintage.
+    passing : callable, optional
+        Told of the steps of a write.
+    looking : bool
+        Whether nothing may be written: a cache that is behind is then left so.
     """
 
-    def __init__(self, root: Path, database: Database) -> None:
+    def __init__(
+        self,
+        root: Path,
+        database: Database,
+        *,
+        passing: Passing = tell_nobody,
+        looking: bool = False,
+    ) -> None:
         self.root = root
         self.database = database
+        self._passing = passing
+        self._looking = looking
         self._caches: dict[str, PanelCache] = {}
-        self._recent: dict[str, tuple[str, Any]] = {}
+        self._recent = Recent()
 
     def append(
         self,
@@ -114,8 +132,10 @@ class BarStore:
         digest = sha256(data)
         first, last = bars["session"][0].as_py(), bars["session"][-1].as_py()
         path = f"bars/{market}/{first}_{last}_{digest[:16]}.parquet"
+        self._passing("ingest.before_write")
         write_atomic(self.root / path, data)
-        self._recent[market] = (digest, bars)
+        self._passing("ingest.after_vintage")
+        self._recent.keep(digest, self.root / path, bars)
         return Vintage(
             market=market,
             source=source,
@@ -166,10 +186,10 @@ class BarStore:
         IntegrityError
             The file is missing, or is not what was written.
         """
-        digest, bars = self._recent.get(vintage.market, ("", None))
-        if digest == vintage.sha256:
-            return bars
         path = self.root / vintage.path
+        known = self._recent.get(vintage.sha256, path)
+        if known is not None:
+            return known
         try:
             data = path.read_bytes()
         except OSError as exc:
@@ -184,7 +204,10 @@ class BarStore:
                 rule="a vintage never changes",
                 hint="restore the file from a copy; its sha256 is in the table `vintages`",
             )
-        return in_schema(pq.ParquetFile(BytesIO(data)).read(use_threads=False))
+        table = in_schema(pq.ParquetFile(BytesIO(data)).read(use_threads=False))
+        if table.num_rows <= ROWS // 4:  # a backfill would drive the others out
+            self._recent.keep(vintage.sha256, path, table)
+        return table
 
     def bars(
         self,
@@ -263,6 +286,8 @@ class BarStore:
             A vintage is damaged.
         """
         cached = self._cached(market)
+        if cached is None and self._looking:
+            return self._as_of(market, as_of, last_session)
         if cached is None:
             raise _no_bars(market, last_session)
         wanted = np.datetime64(last_session, "D")
@@ -313,6 +338,8 @@ class BarStore:
         missing = self._beyond(market, held)
         if missing == []:
             return held
+        if self._looking:
+            return None
         with cache.locked():
             held = cache.load()
             missing = self._beyond(market, held)

@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,13 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, Operati
 from sqlalchemy.exc import StatementError as RejectedStatement
 
 from signals.errors import ConfigError, StorageError
-from storage.files import make_directory, refuse_network_filesystem
+from storage.files import make_directory, move_aside, refuse_network_filesystem
+from storage.steps import Passing, tell_nobody
 from storage.tables import Base, table
 
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
-    "PRAGMA busy_timeout=10000",
     "PRAGMA foreign_keys=ON",
     "PRAGMA journal_size_limit=67108864",
 )
@@ -49,9 +49,10 @@ def to_json(value: Any) -> str:
         ) from exc
 
 
-def _on_connect(dbapi_connection: Any, _record: object) -> None:
+def _on_connect(busy_seconds: float, dbapi_connection: Any, _record: object) -> None:
     dbapi_connection.isolation_level = None  # the driver must not begin transactions of its own
     cursor = dbapi_connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={round(busy_seconds * 1000)}")
     for pragma in _PRAGMAS:
         cursor.execute(pragma)
     cursor.close()
@@ -69,6 +70,8 @@ class Database:
     ----------
     url : str
         `sqlite:////absolute/path` or `postgresql+psycopg://…`.
+    busy_seconds : float
+        How long a write waits for another process that has locked a SQLite file.
 
     Raises
     ------
@@ -76,7 +79,7 @@ class Database:
         The URL is malformed or of another kind of database.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, busy_seconds: float = 10.0) -> None:
         try:
             parsed = make_url(url)
             dialect = parsed.get_backend_name()
@@ -104,7 +107,7 @@ class Database:
                     hint="use sqlite:////path/to/file",
                 )
             self.path = Path(str(parsed.database))
-            event.listen(self.engine, "connect", _on_connect)
+            event.listen(self.engine, "connect", partial(_on_connect, busy_seconds))
             event.listen(self.engine, "begin", _on_begin)
         self._reader = self.engine.execution_options(read_only=True)
 
@@ -160,8 +163,13 @@ class Database:
                 rule="times are aware UTC, values have their column's type",
             ) from exc
 
-    def migrate(self) -> None:
+    def migrate(self, *, passing: Passing = tell_nobody) -> None:
         """Bring the tables to the newest revision; an existing SQLite file is backed up first.
+
+        Parameters
+        ----------
+        passing : callable, optional
+            Told `migrate.after_backup` and `migrate.before_commit`.
 
         Raises
         ------
@@ -187,9 +195,11 @@ class Database:
             )
         if current is not None and self.path is not None:
             self.backup(self.path.with_name(f"{self.path.name}.before-{head}"))
+            passing("migrate.after_backup")
         with self.transaction() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            passing("migrate.before_commit")
 
     def check_current(self) -> None:
         """Refuse tables of another release; for commands that only look and may not migrate.
@@ -230,7 +240,7 @@ class Database:
                 source.execute("VACUUM INTO ?", (str(temporary),))
             finally:
                 source.close()
-            temporary.replace(target)
+            move_aside(temporary, target.parent, target.name)
         except (sqlite3.Error, OSError) as exc:
             temporary.unlink(missing_ok=True)
             raise StorageError(f"backup to {target} failed: {exc}", hint="free the disk") from exc

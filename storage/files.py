@@ -6,11 +6,13 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from secrets import token_hex
 
-from signals.errors import StorageError
+from signals.errors import AlphadError, StorageError
+from storage.steps import Passing, tell_nobody
 
 #: Start and end of a temporary's name; nothing else in our folders is called so.
 _PREFIX, _SUFFIX = ".", ".tmp"
@@ -24,7 +26,12 @@ _HINTS = {
     errno.EPERM: "give this user the right to write the folder",
 }
 
-_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "fuse.sshfs", "ceph"}
+#: Filesystems of other machines, or of a host outside this one: locks or maps do not hold there.
+_NETWORK = {
+    "9p", "afs", "beegfs", "ceph", "cifs", "drvfs", "fuse.gcsfuse", "fuse.glusterfs",
+    "fuse.juicefs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs", "gfs2", "glusterfs", "lustre",
+    "nfs", "nfs4", "ocfs2", "smb3", "smbfs", "vboxsf", "virtiofs",
+}  # fmt: skip
 
 
 @contextmanager
@@ -88,7 +95,14 @@ def write_atomic(path: Path, data: bytes) -> None:
         _sync_directory(path.parent)
 
 
-def write_directory(path: Path, files: Mapping[str, bytes], last: str = "_SUCCESS") -> None:
+def write_directory(
+    path: Path,
+    files: Mapping[str, bytes],
+    last: str = "_SUCCESS",
+    *,
+    passing: Passing = tell_nobody,
+    renaming: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> None:
     """Write a folder of files so that its name appears only when every file is in it.
 
     Parameters
@@ -99,22 +113,28 @@ def write_directory(path: Path, files: Mapping[str, bytes], last: str = "_SUCCES
         Name and content of each file.
     last : str
         An empty file that says the folder is complete.
+    passing : callable, optional
+        Told `publish.in_folder` after each file and `publish.before_rename`.
+    renaming : callable, optional
+        Returns the context in which the folder gets its name; an error of it keeps the name free.
     """
     make_directory(path.parent)
-    temporary = _temporary(path)
+    # no other instance writes into a folder of ours, however long one of us has slept
+    temporary = _temporary(path.with_name(f"{path.name}.{token_hex(4)}"))
     with disk_errors(f"writing folder {path}"):
         if path.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         try:
-            if temporary.exists():
-                shutil.rmtree(temporary)
             temporary.mkdir()
             for name, data in files.items():
                 _write_synced(temporary / name, data)
+                passing("publish.in_folder")
             _write_synced(temporary / last, b"")
             _sync_directory(temporary)
-            temporary.rename(path)
-        except OSError:
+            passing("publish.before_rename")
+            with renaming():
+                temporary.rename(path)
+        except (OSError, AlphadError):
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         _sync_directory(path.parent)
@@ -135,6 +155,42 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def move_aside(path: Path, folder: Path, name: str | None = None) -> Path:
+    """Move a file, synced, into a folder that is made if need be; return its new place.
+
+    Raises
+    ------
+    StorageError
+        The disk refused; the file is where it was.
+    """
+    make_directory(folder)
+    target = folder / (name or path.name)
+    with disk_errors(f"moving {path} to {target}"):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        path.replace(target)
+        _sync_directory(path.parent)
+        _sync_directory(folder)
+    return target
+
+
+def withdraw(path: Path) -> None:
+    """Remove a file that others read, if it is there, and make that durable.
+
+    Raises
+    ------
+    StorageError
+        The disk refused.
+    """
+    with disk_errors(f"withdrawing {path}"):
+        if path.exists():
+            path.unlink(missing_ok=True)
+            _sync_directory(path.parent)
 
 
 def filesystem_of(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:

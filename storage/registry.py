@@ -143,6 +143,32 @@ def transition(
     return Factor(**{**factor.model_dump(), **values})
 
 
+def note(
+    connection: Connection,
+    market: str,
+    factor_id: str,
+    *,
+    session: date,
+    rule: str,
+    now: datetime,
+    evidence: Mapping[str, Any] | None = None,
+) -> None:
+    """Log something about a factor that leaves its state as it is.
+
+    Raises
+    ------
+    StorageError
+        There is no such factor.
+    """
+    factor = get(connection, market, factor_id)
+    if factor is None:
+        raise StorageError(
+            f"{market} has no factor {factor_id!r}", rule="only a registered factor has a history"
+        )
+    state = FactorState(factor.state)
+    _log(connection, market, factor_id, session, state, state, rule, evidence, now)
+
+
 def get(connection: Connection, market: str, factor_id: str) -> Factor | None:
     """Return one factor, None when the market has no such id."""
     query = select(_FACTORS).where(_FACTORS.c.market == market, _FACTORS.c.id == factor_id)

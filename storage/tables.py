@@ -537,7 +537,8 @@ class MarketControl(Base, table=True):
 class Notification(Base, table=True):
     """One message to one channel, written with what it tells of and sent until it arrives.
 
-    `kind` is what happened to the alert named by `key`: raised, changed, resolved; or a test.
+    `kind` is what happened to the alert named by `key`: raised, flapping, changed, reminder,
+    resolved; or `published`, of which `key` is the publish id.
     """
 
     __tablename__ = "notifications"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from daemon.redaction import REDACTOR
 
 #: No test asserts wall time, those of invented cases included.
 settings.register_profile("timeless", deadline=None)
@@ -13,6 +16,13 @@ settings.load_profile("timeless")
 
 #: Real bars that lie beside a checkout on some machines; never part of the project.
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _secrets_of_this_test_alone() -> Iterator[None]:
+    """Let no secret of one test be hidden from another."""
+    yield
+    REDACTOR.forget()
 
 
 @pytest.fixture(scope="session")

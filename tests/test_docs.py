@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from daemon.cli import build_parser
-from daemon.metrics import market_families
+from daemon.metrics.sheet import FAMILIES
 from daemon.settings_table import describe_settings
 from signals.operators_table import describe_operators, describe_spellings
 
@@ -24,7 +24,7 @@ def test_every_command_and_option_is_documented() -> None:
     """docs/commands.md has a row for each command, with its options."""
     text = (DOCS / "commands.md").read_text(encoding="utf-8")
     for name, sub in commands().items():
-        (row,) = (line for line in text.splitlines() if line.startswith(f"| `alphad {name}"))
+        (row,) = (line for line in text.splitlines() if re.match(rf"\| `alphad {name}[ `]", line))
         for action in sub._actions:
             for option in action.option_strings:
                 if option not in {"-h", "--help", "--config"}:
@@ -44,11 +44,11 @@ def test_the_operators_page_is_what_the_tables_say() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    """docs/metrics.md names each metric family, and no other."""
+    """docs/metrics.md names each metric family with its labels, and no other."""
     text = (DOCS / "metrics.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"^\| `(alphad_\w+)`", text, flags=re.MULTILINE))
-    own = {"build_info", "scheduler_heartbeat_age_seconds", "reconcile_age_seconds"}
-    assert named == {f"alphad_{name}" for name in own | set(market_families())}
+    rows = re.findall(r"^\| `alphad_(\w+)` \| ([\w, ]*) ?\|", text, flags=re.MULTILINE)
+    named = {name: tuple(labels.strip().split(", ")) for name, labels in rows}
+    assert named == {each.name: each.labels or ("",) for each in FAMILIES}
 
 
 def test_every_readme_command_exists() -> None:
@@ -58,6 +58,27 @@ def test_every_readme_command_exists() -> None:
     for target in re.findall(r"`?make (\w+)", text):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
     assert set(re.findall(r"\.venv/bin/alphad (\w+)", text)) <= set(commands())
+
+
+def test_every_feature_names_what_is_there() -> None:
+    """docs/features.md has 25 rows; each names a test, and all it names exists."""
+    text = (DOCS / "features.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \|.*\| (.*) \| (.*) \|$", text, flags=re.MULTILINE)
+    assert [number for number, _, _ in rows] == [str(number) for number in range(1, 26)]
+    for number, _, proof in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", proof)
+        assert named, number
+        for path, test in named:
+            source = (DOCS.parent / path).read_text(encoding="utf-8")
+            assert re.search(rf"^ *def {test}\(", source, flags=re.MULTILINE), f"{path}::{test}"
+    means = " ".join(means for _, means, _ in rows)
+    assert set(re.findall(r"`alphad ([\w-]+)", means)) <= set(commands())
+    settings = (DOCS / "settings.md").read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:markets|notify|housekeeping|disk)\.[\w.<>]+)`", means):
+        assert f"| `{name}" in settings, name
+    metrics = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    for name in re.findall(r"`(alphad_\w+)`", means):
+        assert f"| `{name}` |" in metrics, name
 
 
 def test_no_page_points_at_a_page_that_is_not_there() -> None:

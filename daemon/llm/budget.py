@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import Connection
+
 from daemon.clock import Clock
 from daemon.llm.settings import LlmSettings
 from signals.errors import ModelError
@@ -21,6 +23,8 @@ from storage.tables import ModelUsage
 ANSWERED = "answered"
 #: Seconds of a run's rest below which nothing is asked any more.
 SHORTEST = 0.05
+#: What of a run and of a day is limited.
+LIMITED = ("requests", "tokens", "cost")
 #: Tokens no answer has; an endpoint that says more is not believed.
 MOST_TOKENS = 1_000_000_000
 
@@ -139,11 +143,22 @@ class Budget:
         return Spent(1, input_tokens, output_tokens, cost, seconds)
 
     def _check(self, spent: Spent, worst: Spent, period: str) -> None:
-        for name in ("requests", "tokens", "cost"):
+        for name in LIMITED:
             limit = getattr(self.settings, f"{name}_per_{period}")
             used, wanted = getattr(spent, name), getattr(worst, name)
             if limit is not None and used + wanted > limit:
                 raise _over(f"{name}_per_{period}", used, limit)
+
+
+def day_left(connection: Connection, settings: LlmSettings, now: datetime) -> dict[str, float]:
+    """Return the share of each budget of a day that is left, by the name of its setting."""
+    spent = model_usage.of_day(connection, now)
+    limits = {name: getattr(settings, f"{name}_per_day") for name in LIMITED}
+    return {
+        f"{name}_per_day": max(1.0 - getattr(spent, name) / limit, 0.0)
+        for name, limit in limits.items()
+        if limit is not None
+    }
 
 
 def _over(name: str, used: float, limit: float) -> ModelError:

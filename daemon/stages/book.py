@@ -21,6 +21,7 @@ from signals.panel import BoolArray, Panel
 from signals.watch import Watch
 from storage import history, membership, registry
 from storage.assembly import FIELDS
+from storage.bars import NOW
 from storage.tables import FactorState
 
 
@@ -128,8 +129,7 @@ def stored_panel(
     context: Context, market: Market, session: date, as_of: datetime | None = None
 ) -> Panel:
     """Return the bars up to `session` as known at `as_of` (now); membership is not applied yet."""
-    known = as_of or context.clock.now()
-    return context.bars.panel(market.name, as_of=known, last_session=session)
+    return context.bars.panel(market.name, as_of=as_of or NOW, last_session=session)
 
 
 def tail_with_universe(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 from sqlalchemy import Connection
 
 from daemon import life
+from daemon.approval import Approval, approval_in
 from daemon.context import Market
 from daemon.stages.book import Factor, load_factors
-from daemon.stages.requested import Plan, by_command, planned
+from daemon.stages.requested import COMMANDS, Plan, by_command, planned
 from storage import registry, requests
 from storage.tables import FactorState
 
@@ -29,10 +30,13 @@ class Facts:
         What operators have asked for since the last observation.
     recovering : mapping of str to bool
         The retired factors that revive by themselves, and whether this is their first session.
+    approvals : mapping of str to Approval
+        The factors in shadow that have asked for a person, where one is needed.
     """
 
     plans: tuple[Plan, ...] = ()
     recovering: Mapping[str, bool] = field(default_factory=dict)
+    approvals: Mapping[str, Approval] = field(default_factory=dict)
 
 
 NO_FACTS = Facts()
@@ -65,5 +69,19 @@ def load_facts(conn: Connection, market: Market, session: date) -> Facts:
         for name, n in since.items()
         if not by_command(registry.events(conn, market.name, name))
     }
-    waiting = requests.pending(conn, market.name)
-    return Facts(tuple(planned(conn, market.name, request) for request in waiting), recovering)
+    waiting = requests.pending(conn, market.name, COMMANDS)
+    plans = tuple(planned(conn, market.name, request) for request in waiting)
+    return Facts(plans, recovering, load_approvals(conn, market, session))
+
+
+def load_approvals(conn: Connection, market: Market, session: date) -> dict[str, Approval]:
+    """Return who waits for a person, or has been approved and waits for a place."""
+    if not market.settings.book.approval:
+        return {}
+    found = {}
+    for row in registry.factors(conn, market.name, [FactorState.SHADOW]):
+        held = approval_in(registry.events(conn, market.name, row.id))
+        if held is not None:
+            waited = len(market.calendar.sessions(held.asked, held.given or session)) - 1
+            found[row.id] = replace(held, waited=waited)
+    return found

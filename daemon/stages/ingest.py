@@ -15,14 +15,14 @@ from sqlalchemy import Connection
 
 from daemon.context import Context, Market
 from daemon.feeds.protocol import LiveFeed, Request
-from daemon.market_wide import MAX_REPEATED, MIN_TRADED, repeated_share, traded_share
+from daemon.market_wide import MAX_REPEATED, MIN_TRADED, MIN_VOLUME, repeated_share, traded_share
 from daemon.settings import IngestSettings
 from daemon.stages import live
 from daemon.stages.stage import Result, fingerprint, perform
 from daemon.validation import Checked, check_bars
 from signals.panel import Panel
 from storage import ledger, membership
-from storage.bars import last_vintage
+from storage.bars import NOW, last_vintage
 from storage.files import disk_errors, sha256_of
 from storage.tables import Vintage
 
@@ -55,7 +55,7 @@ def compute(context: Context, market: Market, session: date) -> Result:
         before = None
     else:
         last = market.calendar.previous_session(session)
-        panel = context.bars.panel(market.name, as_of=context.clock.now(), last_session=last)
+        panel = context.bars.panel(market.name, as_of=NOW, last_session=last)
         before = panel.rows(panel.n_sessions - EXPECTED_SESSIONS, panel.n_sessions)
     checked = fetch(market, [session], expected_assets(context, market, session, before))
     vintages.append(keep(context, market, checked, cause="session", reconstructed=False))
@@ -119,7 +119,7 @@ def keep(
         market.name,
         checked.table,
         source=market.feed.name,
-        known_at=context.clock.now(),
+        known_at=context.known_at(market.name),
         reconstructed=reconstructed,
         cause=cause,
     )
@@ -158,12 +158,15 @@ def data_fault(facts: Mapping[str, Any], settings: IngestSettings) -> str | None
     """Return why the bars of an ingested session are not to be judged by, if they are not."""
     coverage, repeated = facts.get("coverage"), facts.get("repeated")
     traded, restated = facts.get("traded"), facts.get("restated")
+    volume = facts.get("volume") if not facts.get("half_day") else None
     if coverage is not None and coverage < settings.min_coverage:
         return f"coverage {coverage:.3f} below {settings.min_coverage:.3f}"
     if repeated is not None and repeated > MAX_REPEATED:
         return f"{repeated:.0%} of the bars repeat those of the session before"
     if traded is not None and traded < MIN_TRADED:
         return f"only {traded:.0%} of the bars traded: was the exchange closed?"
+    if volume is not None and volume < MIN_VOLUME:
+        return f"volumes are {volume:.0%} of the usual: are these bars of a whole session?"
     if restated is not None and restated > MAX_RESTATED:
         return f"the history of {restated:.0%} of the assets was corrected"
     return None

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from daemon import challenger, life
+from daemon.approval import GIVEN, Approval, Note, settle_with_person
 from daemon.challenger import Series
 from daemon.context import Context, Market
 from daemon.stages.book import Factor
@@ -85,7 +86,7 @@ def judge(
         return
     for factor in of[FactorState.SHADOW]:
         if factor.id not in asked:
-            judge_shadow(market, found, factor, factors, known, new)
+            judge_shadow(market, found, factor, factors, known, new, facts.approvals)
 
 
 def judge_live(
@@ -127,12 +128,15 @@ def beginning(factor: Factor, raw: MonitorState, first: date, seen: Series) -> B
 def apply_requests(
     market: Market, found: Observation, factors: Sequence[Factor], plans: Sequence[Plan]
 ) -> set[str]:
-    """Take over what operators asked for; return the factors that thereby have their move."""
+    """Take over what operators asked for; return the factors that thereby have their move.
+
+    One whose promotion is approved is not among them: it is judged as the others are.
+    """
     most = market.settings.book.max_live
     moved: dict[str, int | None] = {}
+    approved: set[str] = set()
     for plan in plans:
-        names = [name for name, _ in plan.moves]
-        first = next((moved[name] for name in names if name in moved), None)
+        first = next((moved[name] for name in plan.subjects if name in moved), None)
         now = len(live_ids(standing(factors, found.moves)))
         then = len(live_ids(standing(factors, [*found.moves, *plan.moves])))
         if first is not None:
@@ -143,8 +147,13 @@ def apply_requests(
             found.settled.append(plan)
             found.moves += plan.moves
             found.watches |= plan.watches
-            moved |= dict.fromkeys(names, plan.request.number)
-    return set(moved)
+            moved |= dict.fromkeys(plan.subjects, plan.request.number)
+            if plan.approves is not None:
+                approved.add(plan.approves)
+                rule = f"approved by {plan.request.who}: {plan.request.reason}"
+                evidence = {"request": plan.request.number, "approval": GIVEN}
+                found.notes.append(Note(plan.approves, rule, evidence))
+    return set(moved) - approved
 
 
 def watch_retired(
@@ -175,8 +184,9 @@ def judge_shadow(
     factors: Sequence[Factor],
     known: Mapping[str, history.ICSeries],
     new: Mapping[str, Measured],
+    approvals: Mapping[str, Approval],
 ) -> None:
-    """Judge one challenger: by itself, and against the incumbents that have decayed."""
+    """Judge one challenger: by itself, against the incumbents that have decayed, by a person."""
     book, horizon = market.settings.book, market.settings.label.horizon
     seen = since(joined(known.get(factor.id), new.get(factor.id, [])), factor.baseline_start)
     forward = seen.sessions >= np.datetime64(factor.joined_session, "D")
@@ -197,12 +207,17 @@ def judge_shadow(
             )
             for name in decayed_live(market, found, alive)
         ]
+        held = approvals.get(factor.id)
+        if held is not None and any(n.factor == factor.id and not n.needed for n in found.notes):
+            held = replace(held, given=held.asked)  # with this observation
+        expired = int(forward.sum()) - (held.waited if held else 0) >= book.shadow_max
         move, met = challenger.settle(
-            move,
-            duels,
-            place=len(alive) < book.max_live,
-            expired=int(forward.sum()) >= book.shadow_max,
+            move, duels, place=len(alive) < book.max_live, expired=expired
         )
+        if book.approval:
+            move, note = settle_with_person(factor.id, move, held, expired=expired)
+            found.notes += [note] if note is not None else []
+            met = met if move is not None else None
         if met is not None:
             gone = challenger.replaced(met, factor.id, found.watches[met.incumbent])
             found.moves.append((met.incumbent, gone))

@@ -40,6 +40,7 @@ from daemon.switching import (
 from daemon.verdicts import as_said, refuse
 from signals.errors import BarsError, FeedError
 from storage import alerts, data, ledger
+from storage.bars import NOW
 from storage.data import Said
 from storage.membership import Membership
 from storage.tables import Vintage
@@ -203,7 +204,7 @@ def _holiday(market: Market, session: date) -> str:
 
 def stored_bars(context: Context, market: Market, first: date, last: date) -> Any:
     """Return the bars as traded of some sessions as they are known now."""
-    return context.bars.bars(market.name, as_of=context.clock.now(), first=first, last=last)
+    return context.bars.bars(market.name, as_of=NOW, first=first, last=last)
 
 
 def _restated(context: Context, market: Market, session: date, stored: Any, told: Told) -> Restated:
@@ -214,7 +215,7 @@ def _restated(context: Context, market: Market, session: date, stored: Any, told
         return Restated()
     probed, snapshot = set(told.probed), market.settings.feed.kind == "akshare"
     history = context.bars.bars(
-        market.name, as_of=context.clock.now(), first=span[0], last=before, assets=probed
+        market.name, as_of=NOW, first=span[0], last=before, assets=probed
     )
     lately = of_assets(between(stored, window[0], before), probed, without=True)
     older = between(stored, date.min, market.calendar.previous_session(window[0]))
@@ -276,6 +277,8 @@ def session_facts(
         "coverage": checked.coverage.get(session),
         "repeated": (judged.repeated or {}).get(session),
         "traded": traded_share(checked.table),
+        "volume": (judged.volumes or {}).get(session),
+        "half_day": market.calendar.is_half_day(session),
         "quarantined": len(checked.quarantined),
         "broken": [f"{row.asset}: {row.rule}" for row in checked.quarantined[:NAMED_ROWS]],
         "missing": [f"{asset}: {why}" for asset, why in list(missing.items())[:NAMED_ROWS]],

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
+from daemon.approval import Note, request_for
 from daemon.context import Context, Market
 from daemon.life import Move
 from daemon.stages.book_watch import BookWatch
@@ -40,6 +41,7 @@ class Observation:
     beginnings: list[Beginning] = field(default_factory=list)
     verdicts: list[tuple[str, Verdict, Verdict]] = field(default_factory=list)
     settled: list[Plan] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     book: BookWatch | None = None
     job: dict[str, Any] | None = None
     damaged: str | None = None
@@ -88,6 +90,7 @@ def write(
             conn, market.name, name, session, before, after, explained(watch, found.book), now
         )
         alert_verdict(conn, context, market, session, name, watch, found.book)
+    write_notes(conn, market, session, found, now)
     write_moves(conn, context, market, session, found)
     if found.damaged is None:
         alerts.resolve(conn, market.name, "published-damaged", now)
@@ -171,6 +174,7 @@ def write_moves(
             joined_session=session if move.anew else None,
             baseline_start=first_of_baseline(conn, market, name) if move.anew else None,
         )
+        alerts.resolve(conn, market.name, f"approval-needed:{name}", now)
         if move.to_state == "retired":  # it weighs nothing any more: nobody has to act
             for kind in ("decayed", "silent"):
                 alerts.resolve(conn, market.name, f"{kind}:{name}", now)
@@ -178,7 +182,30 @@ def write_moves(
         if move.to_state == "live" and watch is not None and watch.verdict is Verdict.DECAYED:
             alert_verdict(conn, context, market, session, name, watch, found.book)
     for plan in found.settled:
-        requests.settle(conn, plan.request, session, plan.outcome, now)
+        requests.settle(conn, plan.request, session, outcome(plan, found), now)
+
+
+def write_notes(
+    conn: Connection, market: Market, session: date, found: Observation, now: datetime
+) -> None:
+    """Write who waits for a person and who was approved; an alert asks for as long as one waits."""
+    for note in found.notes:
+        registry.note(
+            conn, market.name, note.factor,
+            session=session, rule=note.rule, now=now, evidence=note.evidence,
+        )  # fmt: skip
+        key = f"approval-needed:{note.factor}"
+        if note.needed:
+            said = request_for(market.name, note)
+            alerts.raise_alert(conn, market.name, key, "warning", said, now, session)
+        else:
+            alerts.resolve(conn, market.name, key, now)
+
+
+def outcome(plan: Plan, found: Observation) -> str:
+    """Return what `alphad requests` tells of a request, now that everything is decided."""
+    moves = [f"{name} → {move.to_state}" for name, move in found.moves if name == plan.approves]
+    return "; ".join(moves) if moves and plan.refusal is None else plan.outcome
 
 
 def first_of_baseline(conn: Connection, market: Market, name: str) -> date | None:

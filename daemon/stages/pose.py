@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
@@ -194,22 +193,18 @@ def known_formulas(market: Market) -> dict[str, Expression]:
     found = {
         f"{name} {entry.name}": entry.expression for name in mining.zoos for entry in zoo(name)
     }
-    if mining.zoo is not None:
-        own = parse_zoo(read_text(mining.zoo), file=str(mining.zoo))
+    if mining.zoo is not None and market.zoo is not None:
+        try:
+            text = market.zoo.decode("utf-8")
+        except UnicodeDecodeError as exc:
+            raise ConfigError(
+                f"the zoo {mining.zoo} cannot be read: {exc}",
+                rule="mining.zoo names a TOML file in UTF-8",
+                hint="correct the file, or leave the setting out",
+            ) from exc
+        own = parse_zoo(text, file=str(mining.zoo))
         found |= {f"{mining.zoo.stem} {entry.name}": entry.expression for entry in own}
     return found
-
-
-def read_text(path: Path) -> str:
-    """Return the text of a zoo file."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(
-            f"the zoo {path} cannot be read: {exc}",
-            rule="mining.zoo names a TOML file in UTF-8",
-            hint="correct the path, or leave the setting out",
-        ) from exc
 
 
 def tallies_of(measured: Mapping[str, Tally]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from daemon.context import Context, Market
+from daemon.failpoints import failpoint
 from daemon.stages import live_again
 from daemon.stages.book import (
     Factor,
@@ -21,7 +22,7 @@ from daemon.stages.book import (
     tail_with_universe,
 )
 from daemon.stages.ingest import data_fault
-from daemon.stages.stage import fail, fingerprint
+from daemon.stages.stage import at_work, fail, fingerprint
 from signals.blend import Blend, blend, exposure_correlation, exposures
 from signals.decay import Verdict
 from signals.errors import AlphadError
@@ -31,7 +32,7 @@ from signals.operators import lookback
 from signals.panel import FloatArray, Panel
 from signals.publication import Publication, PublishedFactor, Status, render
 from signals.tradability import withhold
-from storage import alerts, history, ledger
+from storage import alerts, history, ledger, outbox
 from storage.bars import last_vintage
 from storage.publishing import Reservation, previous
 from storage.tables import FactorState, PublicationRecord, StageRun
@@ -70,6 +71,11 @@ def run(context: Context, market: Market, session: date, cause: str = "first") -
     cause : str
         Why there is a revision, where the session has been published before.
     """
+    with at_work(market, session, "publish"):
+        _publish(context, market, session, cause)
+
+
+def _publish(context: Context, market: Market, session: date, cause: str) -> None:
     with context.database.read() as conn:
         everyone = load_factors(conn, market, (FactorState.LIVE, FactorState.CANDIDATE))
         newest = last_vintage(conn, market.name)
@@ -85,9 +91,11 @@ def run(context: Context, market: Market, session: date, cause: str = "first") -
     )
     now = context.clock.now()
     with context.database.transaction() as conn:
+        context.require_epoch(conn)
         run_ = ledger.begin(conn, market.name, session, "publish", inputs, now, cause)
         reservation = context.publisher.reserve(conn, market.name, session, run_.revision, now)
         before = previous(conn, market.name)
+    failpoint("publish.after_reserve")
 
     def mark(conn: Connection, published: PublicationRecord) -> None:
         succeed(conn, context, run_, published)
@@ -165,7 +173,7 @@ def compose(
         session=session,
         publish_id=reservation.publish_id,
         revision=reservation.revision,
-        as_of=now,
+        as_of=context.known_at(market.name),
         valid_until=valid_until,
         generated_at=now,
         status=status_of(pending, reasons),
@@ -332,6 +340,7 @@ def detail_of(conn: Connection, published: PublicationRecord) -> dict[str, Any]:
 def announce(conn: Connection, context: Context, published: PublicationRecord) -> None:
     """Open an alert for a publication that is not final; close it with the next that is."""
     market, now = published.market, context.clock.now()
+    outbox.enqueue_published(conn, published, now)
     if published.status_text == Status.FINAL.value:
         alerts.resolve(conn, market, "degraded", now)
         return

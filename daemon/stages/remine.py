@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from daemon.clock import ReplayClock
 from daemon.context import Context, Market
+from daemon.failpoints import failpoint
 from daemon.llm.opening import account, open_proposer
 from daemon.stages.pose import (
     HEARD,
@@ -54,9 +55,11 @@ def run_job(
     joined : date, optional
         When they join; by default at the first session no stage has begun when the job ends.
     deadline : float, optional
-        Seconds after which no further round is begun; what was found by then is judged.
+        Seconds, over all attempts, after which no further round is begun; what was found by then is
+        judged.
     """
     with context.database.transaction() as conn:
+        context.require_epoch(conn)
         job = jobs.start(conn, job)
     problem, settings = pose(context, market, job.opened_session, job)
     last = resumable(context, market, job)
@@ -70,26 +73,40 @@ def run_job(
         replaying=replaying,
         limits=settings.complexity,
     )
+    spent = float((job.checkpoint or {}).get("seconds", 0.0)) if last is not None else 0.0
     with open_workers(market.settings.mining.cluster) as workers:
-        keep = keeper(context, market, job, on_round)
-        last = searched(problem, settings, proposer, workers, job.seed, last, keep, deadline)
+        keep = keeper(context, market, job, on_round, spent)
+        left = None if deadline is None else deadline - spent
+        last = searched(problem, settings, proposer, workers, job.seed, last, keep, left)
     model = account(proposer, context.database, market.name, job.id, replaying=replaying)
     outcome = conclude(with_heard(context, market, problem, settings, job), last, settings)
     baseline = first_judged_session(problem, settings)
     facts = facts_of(problem, settings, last) | ({"model": {**model}} if model else {})
     with context.database.transaction() as conn:
+        context.require_epoch(conn)
         when = joined or first_not_begun(conn, market)
         register(conn, context, market, job, outcome, when, baseline, facts)
+        failpoint("remine.before_finish")
+    failpoint("remine.after_finish")
     return outcome
 
 
-def keeper(context: Context, market: Market, job: RemineJob, on_round: OnRound | None) -> OnRound:
-    """Return what stores the state after each round, with the tree and the settings it is of."""
+def keeper(
+    context: Context, market: Market, job: RemineJob, on_round: OnRound | None, spent: float
+) -> OnRound:
+    """Return what stores the state after each round, with the tree and the settings it is of.
+
+    `spent` are the seconds of earlier attempts: a search that is resumed has what they left.
+    """
+    started = monotonic()
 
     def keep(state: Round) -> None:
         with context.database.transaction() as conn:
-            checkpoint = state.to_json() | {"of": origin_of(context, market)}
+            context.require_epoch(conn)
+            seconds = round(spent + monotonic() - started, 3)
+            checkpoint = state.to_json() | {"of": origin_of(context, market), "seconds": seconds}
             jobs.save_checkpoint(conn, job, checkpoint, dict(state.counts))
+        failpoint("remine.after_round")
         if on_round is not None:
             on_round(state)
 
@@ -139,6 +156,8 @@ def searched(
     started = ended = monotonic()
     longest = 0.0
     state = last or Round(number=0, seed=seed, survivors=(), trials=(), counts={})
+    if deadline is not None and deadline <= 0.0 and last is not None:
+        return state
     for state in search(
         problem,
         proposer,

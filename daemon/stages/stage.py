@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from time import monotonic
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection
 
 from daemon.context import Context, Market
+from daemon.failpoints import failpoint
+from daemon.logs import speaking_of
+from daemon.redaction import REDACTOR
 from signals.errors import AlphadError, StorageError
 from storage import ledger
 from storage.tables import StageRun
+
+log = structlog.get_logger()
 
 
 def write_nothing(_conn: Connection) -> None:
@@ -34,6 +42,19 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
+@contextmanager
+def at_work(market: Market, session: date, stage: str) -> Iterator[None]:
+    """Let every line of the log say what is at work, and say how it ended."""
+    with speaking_of(market.name, session, stage):
+        started = monotonic()
+        try:
+            yield
+        except AlphadError as error:
+            log.warning("stage failed", error=str(error))
+            raise
+        log.info("stage done", seconds=round(monotonic() - started, 3))
+
+
 def begin(
     context: Context,
     market: Market,
@@ -45,6 +66,7 @@ def begin(
     """Open the run in the ledger."""
     now = context.clock.now()
     with context.database.transaction() as conn:
+        context.require_epoch(conn)
         return ledger.begin(conn, market.name, session, stage, input_hash, now, cause)
 
 
@@ -52,7 +74,8 @@ def fail(context: Context, run: StageRun, error: AlphadError) -> None:
     """Mark the run as failed, with what the operator should read; never in the error's place."""
     try:
         with context.database.transaction() as conn:
-            ledger.fail(conn, run, context.clock.now(), str(error))
+            context.require_epoch(conn)
+            ledger.fail(conn, run, context.clock.now(), REDACTOR.text(str(error)))
     except StorageError as second:
         error.add_note(f"the ledger could not take note of it: {second}")
 
@@ -72,12 +95,24 @@ def perform(
     Nothing but the ledger's `running` mark is visible until the one transaction that holds all
     effects and the success; a kill at any instruction leaves a run that is simply done again.
     """
-    run = begin(context, market, session, stage, input_hash, cause)
+    with at_work(market, session, stage):
+        run = begin(context, market, session, stage, input_hash, cause)
+        result = _performed(context, run, stage, compute)
+    failpoint(f"{stage}.after_commit")
+    return result
+
+
+def _performed(
+    context: Context, run: StageRun, stage: str, compute: Callable[[], Result]
+) -> Result:
+    """Compute, write and mark a run that has begun."""
     try:
         result = compute()
         with context.database.transaction() as conn:
+            context.require_epoch(conn)
             result.write(conn)
             ledger.succeed(conn, run, context.clock.now(), result.detail)
+            failpoint(f"{stage}.before_commit")
     except AlphadError as error:
         fail(context, run, error)
         raise

@@ -187,7 +187,7 @@ class TestLooking:
         [
             (SESSIONS[FIRST].isoformat(), "ingest (revision 0): succeeded"),
             ("2023-05-27", "2023-05-27 is no session of XNYS: nothing is due."),
-            (SESSIONS[FIRST - 1].isoformat(), "No stage has begun."),
+            (SESSIONS[FIRST - 1].isoformat(), "it lies before the first session of this state"),
         ],
     )
     def test_explain_a_session(self, dead_home: Home, day: str, said: str) -> None:

@@ -64,7 +64,7 @@ def test_a_question_without_sense_is_refused(
 ) -> None:
     """Times or days the wrong way round, or a store without bars: an error with a way out."""
     with pytest.raises(DataError, match=fact) as caught:
-        data_diff(context, context.markets["us"], *map(evening, times), *span)
+        data_diff(context, context.markets["us"], evening(times[0]), evening(times[1]), *span)
     assert caught.value.hint
 
 

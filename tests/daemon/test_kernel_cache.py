@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
-from daemon.kernel_cache import drop_stale
+from daemon.kernel_cache import STAMP, drop_stale
 
 
 def test_kernels_of_other_sources_are_deleted(tmp_path: Path) -> None:
@@ -36,3 +39,24 @@ def test_a_cache_that_may_not_be_written_is_left(tmp_path: Path) -> None:
     blocked = tmp_path / "cache"
     blocked.write_text("no folder")
     assert drop_stale(tmp_path, blocked) == 0
+
+
+def test_kernels_in_a_configured_folder_outlive_the_process_that_compiled_them(
+    tmp_path: Path,
+) -> None:
+    """In a fresh `NUMBA_CACHE_DIR` the next process finds what the first one compiled."""
+    program = (
+        "from daemon.kernel_cache import drop_stale_kernels as drop\n"
+        "gone = drop()\n"
+        "import numpy as np\n"
+        "from signals.keys import sort_key\n"
+        "sort_key(np.float64(1.0))\n"
+        "print(gone)\n"
+    )
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    for _ in range(2):
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout == "0\n"
+        (stamp,) = tmp_path.glob(f"*/{STAMP}")
+        assert list(stamp.parent.glob("keys.*.nbc"))

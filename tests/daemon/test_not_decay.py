@@ -110,6 +110,15 @@ def test_a_restated_history_suspends_judgement() -> None:
     assert fault == "the history of 20% of the assets was corrected"
 
 
+def test_half_of_the_usual_volume_suspends_judgement() -> None:
+    """Bars of an unfinished session are not judged by, however often they are told."""
+    settings = IngestSettings()
+    assert data_fault({"coverage": 1.0, "volume": 0.6, "half_day": False}, settings) is None
+    assert data_fault({"coverage": 1.0, "volume": 0.3, "half_day": True}, settings) is None
+    fault = data_fault({"coverage": 1.0, "volume": 0.3, "half_day": False}, settings)
+    assert fault == "volumes are 30% of the usual: are these bars of a whole session?"
+
+
 def test_suspended_assets_do_not_make_a_holiday() -> None:
     """The share that traded is of the bars that could; without any there is none."""
     bars = pa.table({"volume": [0.0, 10.0, 0.0], "suspended": [True, False, False]})

@@ -112,3 +112,38 @@ def test_child_of_another_market_is_looked_after(tmp_path: Path) -> None:
     assert children.started == ["cn", "cn", "cn", "us"]
     assert job.status == JobStatus.FAILED
     assert "cn" in raised
+
+
+#: A re-mining in small: rounds of a tenth of a second, the last of which is finished when asked.
+ROUNDS = """
+import sys, time
+from pathlib import Path
+from daemon.reminers import Stopping
+stopping = Stopping()
+stopping.listen()
+for number in range(600):
+    Path(sys.argv[1]).write_text(str(number))
+    time.sleep(0.1)
+    Path(sys.argv[2]).write_text(str(number))
+    stopping.checkpoint(number)
+"""
+
+
+def test_child_ends_at_its_next_checkpoint(tmp_path: Path) -> None:
+    """A stopping daemon lets a search finish the round it is in; what ignores it is killed."""
+    begun, done = tmp_path / "begun", tmp_path / "done"
+
+    def start(*_: object) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", ROUNDS, str(begun), str(done)]
+        return subprocess.Popen(command, start_new_session=True)
+
+    with two_markets(tmp_path, 2.0, 5.0) as alive:
+        reminer = ChildReminer(alive.context, tmp_path / "settings.toml", start)
+        reminer.tend(alive.context.markets["us"])
+        end = monotonic() + 60
+        while not done.exists() and monotonic() < end:
+            sleep(0.02)
+        [child] = reminer.children.values()
+        reminer.stop()
+    assert child.process.returncode == 0
+    assert begun.read_text() == done.read_text()

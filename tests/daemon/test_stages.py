@@ -376,6 +376,37 @@ class TestRemine:
                 assert stored.joined_session == SESSIONS[FIRST + 4]
         assert outcomes[0] == outcomes[1]
 
+    def test_has_one_deadline_over_all_attempts(self, tmp_path: Path) -> None:
+        """A search that has used up its time before it is resumed judges what it has found."""
+
+        class KilledError(Exception):
+            pass
+
+        def kill(state: Round) -> None:
+            raise KilledError(state.number)
+
+        with living(tmp_path, TroubledFeed()) as alive:
+            (tmp_path / "book.toml").write_text(HOPELESS)
+            Reconciler(alive.context, Idle()).tick(alive.market)
+            alive.until(FIRST + 3)
+            Reconciler(alive.context, Idle()).tick(alive.market)
+            with alive.context.database.read() as conn:
+                [job] = jobs.jobs(conn, MARKET, open_only=True)
+            with pytest.raises(KilledError):
+                run_job(alive.context, alive.market, job, on_round=kill)
+            with alive.context.database.read() as conn:
+                [job] = jobs.jobs(conn, MARKET, open_only=True)
+            assert job.checkpoint is not None
+            assert job.checkpoint["seconds"] > 0.0
+            job.checkpoint = {**job.checkpoint, "seconds": 3600.0}
+            rounds: list[Round] = []
+            run_job(alive.context, alive.market, job, on_round=rounds.append, deadline=1800.0)
+            assert rounds == []
+            with alive.context.database.read() as conn:
+                stored = jobs.get(conn, MARKET, job.id)
+            assert stored is not None
+            assert stored.status == "succeeded"
+
     def test_begins_again_under_other_settings(self, tmp_path: Path) -> None:
         """Survivors chosen under another split may have seen what judges now: they are dropped."""
 

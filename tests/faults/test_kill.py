@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bench.kills import Kill, differences, disturb, run_undisturbed, verify
+from bench.polling import Polled
 from tests.faults.market import replay_of
 
 
@@ -22,8 +23,11 @@ def test_killed_replay_publishes_the_same_bytes(
     assert (clean.files == reference) is True  # the command and the function publish the same
     seen: list[Kill] = []
     rng = np.random.default_rng(20)
-    for out in disturb(replay, clean, tmp_path, rng, 4, lambda _, kill: seen.append(kill)):
+    polled = Polled()
+    for out in disturb(replay, clean, tmp_path, rng, 4, lambda _, kill: seen.append(kill), polled):
         assert differences(out, clean) == []
         assert verify(out) == ""
     assert len(seen) == 4
     assert any(0 < kill.published < len(clean.moments) for kill in seen)
+    assert polled.torn == []
+    assert polled.publications > 1

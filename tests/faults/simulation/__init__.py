@@ -1,0 +1,1 @@
+"""The whole daemon, simulated from one seed: two markets, a passed clock, random faults."""
