@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, func, select
 
 from storage.tables import (
     Alert,
@@ -184,18 +184,23 @@ def restated(connection: Connection, market: str, limit: int) -> list[Vintage]:
 
 
 def standings(connection: Connection, market: str, factors: Sequence[str]) -> dict[str, Standing]:
-    """Return where the monitors of some factors stand, by id; the states themselves are not read.
-
-    Each factor is one search in the index of its states.
-    """
-    found = {}
-    columns = [_STATES.c[name] for name in Standing._fields]
-    for factor in factors:
-        query = select(*columns).where(_STATES.c.market == market, _STATES.c.factor == factor)
-        row = connection.execute(query.order_by(_STATES.c.session.desc()).limit(1)).first()
-        if row is not None:
-            found[factor] = Standing(*row)
-    return found
+    """Return where the monitors of some factors stand, by id; their states are not read."""
+    other = _STATES.alias("other")
+    newest = select(func.max(other.c.session)).where(
+        other.c.market == _FACTORS.c.market, other.c.factor == _FACTORS.c.id
+    )
+    joined = and_(
+        _STATES.c.market == _FACTORS.c.market,
+        _STATES.c.factor == _FACTORS.c.id,
+        _STATES.c.session == newest.scalar_subquery(),
+    )
+    query = (
+        select(_FACTORS.c.id, *(_STATES.c[name] for name in Standing._fields))
+        .select_from(_FACTORS.outerjoin(_STATES, joined))  # outer: one index search for each factor
+        .where(_FACTORS.c.market == market, _FACTORS.c.id.in_(list(factors)))
+    )
+    rows = connection.execute(query).all()
+    return {row[0]: Standing(*row[1:]) for row in rows if row[1] is not None}
 
 
 def factor_counts(connection: Connection, market: str) -> dict[str, int]:
