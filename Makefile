@@ -40,6 +40,7 @@ format: setup ## let ruff rewrite the tree
 
 bench: kernels ## how long a session takes, by stage and number of assets; the store; originality
 	$(BIN)/python -m bench.daily
+	$(BIN)/python -m bench.cycle --growth
 	$(BIN)/python -m bench.store
 	$(BIN)/python -m bench.scrape
 	$(BIN)/python -m bench.mining --subtrees

@@ -214,9 +214,7 @@ def _restated(context: Context, market: Market, session: date, stored: Any, told
     if span is None:
         return Restated()
     probed, snapshot = set(told.probed), market.settings.feed.kind == "akshare"
-    history = context.bars.bars(
-        market.name, as_of=NOW, first=span[0], last=before, assets=probed
-    )
+    history = context.bars.bars(market.name, as_of=NOW, first=span[0], last=before, assets=probed)
     lately = of_assets(between(stored, window[0], before), probed, without=True)
     older = between(stored, date.min, market.calendar.previous_session(window[0]))
     return find_restated(

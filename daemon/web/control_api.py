@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from daemon.context import Context
 from daemon.operator import set_control
+from daemon.web.answers import Pace
 from daemon.web.asked import market_of, only_these, refuse
 from signals.errors import DataError
 from storage.tables import ControlState
@@ -31,6 +32,9 @@ ACTIONS = {
     "resume": ControlState.RUNNING,
     "halt": ControlState.HALTED,
 }
+#: Share of a processor: some thirty attempts a second, so that neither guessing nor our own log of
+#: it becomes a burden.
+SHARE = 0.02
 #: Characters of a reason.
 LONGEST_REASON = 500
 
@@ -40,6 +44,7 @@ class ControlApi:
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        self.pace = Pace(SHARE)
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -50,6 +55,7 @@ class ControlApi:
 
     async def act(self, request: Request) -> Response:
         """Do what the path says, once the request has shown that it may."""
+        await self.pace.turn()
         self.authorise(request)
         only_these(request, ())
         market = market_of(request, self.context)

@@ -19,7 +19,7 @@ from tests.tools import tool
 #: Calls that a disk refuses, with what it says.
 REFUSED = "write,pwrite64,ftruncate,fsync,fdatasync,rename,mkdir"
 #: Runs in which one call is refused, spread over all calls of a run.
-N_RUNS = 40
+N_RUNS = 15
 
 
 def replay(home: Home, *before: str, last: int = FIRST + 2) -> subprocess.CompletedProcess[str]:

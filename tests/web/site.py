@@ -126,9 +126,10 @@ def _register(conn: Connection, name: str, state: FactorState, days: list[date])
         "specification": "price path: assets are ranked by the change of five sessions",
     }
     expression = "-1 * (RANK(DECAYLINEAR(TS_PCTCHANGE($close, 1), 5)) + RANK($high / $low))"
+    brought = {"job": 1} if name.startswith("m001") else {}
     registry.add(
         conn, MARKET, name, expression + hostile, origin="mined", session=days[-60], now=FRESH,
-        hypothesis=hypothesis, detail={"job": 1, "description": "change, range"},
+        hypothesis=hypothesis, detail={"description": "change, range", **brought},
     )  # fmt: skip
     path = {
         FactorState.LIVE: [FactorState.SHADOW, FactorState.LIVE],
