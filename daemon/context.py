@@ -143,9 +143,7 @@ def open_context(settings: Settings, clock: Clock) -> Iterator[Context]:
             context.database.close()
 
 
-def build_context(
-    settings: Settings, clock: Clock, names: Sequence[str] | None = None
-) -> Context:
+def build_context(settings: Settings, clock: Clock, names: Sequence[str] | None = None) -> Context:
     """Return a context without owning the directory: for commands that only read.
 
     Parameters
