@@ -143,6 +143,9 @@ class Gauge:
     def slopes(self) -> Iterator[str]:
         """Return a line for each of memory, descriptors and threads."""
         rows = np.array([row for row in self.rows if row[0] > WARM], dtype=float)
+        if len(rows) < 3:
+            yield f"too short for slopes: {self.sessions} sessions"
+            return
         for name, column in (("memory, MiB", 1), ("descriptors", 2), ("threads", 3)):
             slope, error = fitted(rows[:, 0], rows[:, column])
             yield (
@@ -167,21 +170,22 @@ def run_years(years: float, seed: int, often: float) -> int:
         simulation = Simulation(
             folder / "run", seed, round(years * YEAR), often, first=first, on_session=gauge
         )
+        broken = ""
         try:
             simulation.run()
         except Broken as error:
-            print(error)
-            return 1
+            broken = str(error)
     seconds = monotonic() - begun
     total = simulation.market_sessions
     print(
         f"{years:g} years, seed {seed}: {total} sessions, {len(simulation.plan)} faults, "
         f"{simulation.deaths} deaths in {seconds:.0f} s ({total / seconds:.1f} sessions/s, load "
-        f"{os.getloadavg()[0]:.1f}); every invariant held"
+        f"{os.getloadavg()[0]:.1f})"
     )
     for line in gauge.slopes():
         print(line)
-    return 0
+    print(broken or "every invariant held")
+    return int(bool(broken))
 
 
 def main() -> int:

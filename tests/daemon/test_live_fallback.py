@@ -94,6 +94,7 @@ def test_a_session_the_first_source_never_has_comes_from_the_second(tmp_path: Pa
         assert alive.vintages("correction") == []
 
 
+@pytest.mark.slow
 def test_an_asset_the_second_source_tells_otherwise_is_quarantined(tmp_path: Path) -> None:
     """Its prices are a hundred times the stored ones: it has no bar, and the record says why."""
     with live_market(tmp_path, small_book("us"), BEGUN, feed=TIINGO) as alive:
@@ -108,6 +109,7 @@ def test_an_asset_the_second_source_tells_otherwise_is_quarantined(tmp_path: Pat
         assert any(text.startswith(f"{asset}: ") for text in alive.facts()["missing"])
 
 
+@pytest.mark.slow
 def test_the_session_waits_for_a_second_source_that_proves_nothing(tmp_path: Path) -> None:
     """Every series is told on another basis: nothing is stored, and the alert names the reason."""
     with live_market(tmp_path, small_book("us"), BEGUN, feed=TIINGO) as alive:

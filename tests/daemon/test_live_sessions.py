@@ -56,6 +56,7 @@ def test_nothing_is_published_of_a_stale_feed(tmp_path: Path, name: str) -> None
         assert alive.alerts() == {}
 
 
+@pytest.mark.slow
 def test_a_provider_that_limits_is_left_alone_and_caught_up_with(tmp_path: Path) -> None:
     """After a 429 nothing is asked for a while; the lost session comes with the next one."""
     with live_market(tmp_path, small_book("us"), BEGUN) as alive:
@@ -81,6 +82,7 @@ def test_a_provider_that_limits_is_left_alone_and_caught_up_with(tmp_path: Path)
         assert alive.alerts() == {}
 
 
+@pytest.mark.slow
 def test_a_split_is_one_vintage_and_changes_no_stored_bar(tmp_path: Path) -> None:
     """Ten years told on another basis: one row with the split, adjusted returns unchanged."""
     with live_market(tmp_path, small_book("us"), BEGUN) as alive:

@@ -20,6 +20,7 @@ from tests.faults.market import (
     write_bars,
     write_config,
 )
+from tests.faults.simulation.simulated_daemon import prepare
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +55,15 @@ def reference(folder: Path, undisturbed: Summary) -> dict[str, bytes]:
     files = published_files(folder / "undisturbed")
     assert undisturbed.sessions_published == len(SESSIONS) - BEGIN
     return files
+
+
+@pytest.fixture(scope="session")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the state after the first session, which brought the history along."""
+    return prepare(tmp_path_factory.mktemp("simulation") / "begun")
+
+
+@pytest.fixture(scope="session")
+def begun_with_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the same of two markets whose bars are final at once."""
+    return prepare(tmp_path_factory.mktemp("simulation") / "files", live=False)

@@ -261,6 +261,7 @@ def test_killed_search_fails_alone(make_place: Callable[..., Place]) -> None:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_search_does_not_outlive_its_daemon(make_place: Callable[..., Place]) -> None:
     """With the daemon its search ends, however it ends; the next daemon goes on with the job."""
     place = make_place(**ENDLESS)

@@ -15,44 +15,20 @@ import pytest
 
 from bench.soak import fitted, scratch
 from tests.faults.simulation.edges import Died
-from tests.faults.simulation.invariants import Broken, resources
-from tests.faults.simulation.simulated_daemon import Simulation, prepare
+from tests.faults.simulation.invariants import Broken
+from tests.faults.simulation.simulated_daemon import Simulation
 from tests.faults.simulation.sources import CALENDARS, FINALITY, exchange
+from tests.faults.simulation.trial import try_seed
 from tests.faults.simulation.troubles import Fault
 
-#: Sessions of New York; with Shanghai's some sixty are lived through.
-SESSIONS = 31
-SEEDS = range(1, 21)
-
-
-@pytest.fixture(scope="session")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the state after the first session, which brought the history along."""
-    return prepare(tmp_path_factory.mktemp("simulation") / "begun")
-
-
-@pytest.fixture(scope="session")
-def begun_with_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the same of two markets whose bars are final at once."""
-    return prepare(tmp_path_factory.mktemp("simulation") / "files", live=False)
+#: The others are in `test_simulation_seeds`, so that two processes can share them.
+SEEDS = range(1, 11)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_invariant_holds(seed: int, begun: Path, begun_with_files: Path) -> None:
     """Whatever the seed draws: nothing lost, doubled, torn, told too early, kept secret or late."""
-    live = seed % 3 == 0  # it takes twice as long
-    template = begun if live else begun_with_files
-    with scratch() as folder:
-        simulation = Simulation(
-            folder / "run", seed, SESSIONS, often=0.5, live=live, template=template
-        )
-        before = resources()
-        simulation.run()
-        _, descriptors, threads = resources()
-    assert simulation.market_sessions >= 60
-    assert simulation.published > 30
-    assert descriptors <= before[1] + 2
-    assert threads <= before[2] + 2
+    try_seed(seed, begun, begun_with_files)
 
 
 def test_a_seed_is_the_same_again(begun: Path) -> None:

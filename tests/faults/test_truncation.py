@@ -86,7 +86,7 @@ def test_the_span_is_eventful(undisturbed: Summary) -> None:
 
 
 @settings(
-    max_examples=5,
+    max_examples=3,
     deadline=None,
     derandomize=True,
     phases=(Phase.explicit, Phase.generate),  # an example costs seconds: shrinking would not end
