@@ -1,6 +1,6 @@
 """The status page in a real Chromium: on a phone and a desk, in the light and in the dark.
 
-Pictures of what was seen are kept in the folder `SCREENSHOTS_DIR` names, else `out/screenshots`.
+Pictures of what was seen are kept in the folder `SCREENSHOTS_DIR` names, else `build/screenshots`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def draw_all(page: Page, scheme: str = "light") -> None:
 
 def keep(page: Page, name: str) -> None:
     """Keep a picture of the whole page."""
-    folder = Path(os.environ.get("SCREENSHOTS_DIR", "out/screenshots"))
+    folder = Path(os.environ.get("SCREENSHOTS_DIR", "build/screenshots"))
     folder.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=folder / f"{name}.png", full_page=True)
 
