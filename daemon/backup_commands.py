@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -47,7 +48,7 @@ def restore(path: Path | None, source: Path | None, *, from_published: bool) -> 
     with StateLock(settings.state_dir):
         database = _database(settings)
         try:
-            backup = None if from_published else _chosen(settings, database, source)
+            backup = None if from_published else _chosen(settings, database, source, now)
             swapped = swap(database, backup, "an operator asked for it", now)
             database.migrate()
             told = account(settings, database, now, swapped)
@@ -65,7 +66,7 @@ def _database(settings: Settings) -> Database:
     return Database.file(settings.state_dir / "alphad.db")
 
 
-def _chosen(settings: Settings, database: Database, source: Path | None) -> Path:
+def _chosen(settings: Settings, database: Database, source: Path | None, now: datetime) -> Path:
     """Return the backup that is named, or the newest good one."""
     if source is not None:
         broken = backup_damage(source)
@@ -76,7 +77,7 @@ def _chosen(settings: Settings, database: Database, source: Path | None) -> Path
                 hint=f"choose another; those in {backup_folder(settings)} are made daily",
             )
         return source
-    found = next(good_backups(backup_folder(settings), database.path), None)
+    found = next(good_backups(backup_folder(settings), now.date(), database.path), None)
     if found is None:
         raise DataError(
             f"there is no good backup in {backup_folder(settings)}",

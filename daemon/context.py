@@ -121,12 +121,13 @@ def open_context(settings: Settings, clock: Clock) -> Iterator[Context]:
     """Open the state directory as its only owner and bring its tables up to date.
 
     A database that is broken is replaced by its newest backup first, and one that is behind what
-    is published is brought up to it (`daemon.restore`).
+    is published is brought up to it (`daemon.restore`). One that other hosts can reach is left as
+    it is while another instance lives.
 
     Raises
     ------
     AlreadyRunningError
-        When another instance holds the directory.
+        When another instance holds the directory, or owns the database.
     StorageError
         When the disk or the database fails, or the database is broken and there is no backup.
     """
@@ -136,11 +137,21 @@ def open_context(settings: Settings, clock: Clock) -> Iterator[Context]:
         try:
             now = clock.now()
             swapped = restore.heal(settings, context.database, now)
+            if settings.database_url:  # the lock above guards no more than the directory
+                refuse_owned(settings, context.database, now)
             context.database.migrate(passing=failpoint)
-            restore.account(settings, context.database, now, swapped)
+            if context.database.path is not None:  # a server's waits until it is ours: `owned`
+                restore.account(settings, context.database, now, swapped)
             yield context
         finally:
             context.database.close()
+
+
+def refuse_owned(settings: Settings, database: Database, now: datetime) -> None:
+    """Refuse a database that another instance owns (AlreadyRunningError)."""
+    instance = epochs.instance_of(settings.state_dir)
+    with database.read() as conn:
+        epochs.check_lease(conn, instance=instance, now=now)
 
 
 def build_context(settings: Settings, clock: Clock, names: Sequence[str] | None = None) -> Context:

@@ -10,6 +10,7 @@ from typing import Any
 from daemon.context import Context
 from daemon.heartbeat import HEARTBEAT_LIMIT, ages, finite, heartbeat_path, last_signs, late
 from daemon.settings import Settings
+from daemon.watch import DAMAGED
 from signals.errors import AlphadError
 from storage import alerts, controls, ledger
 
@@ -23,7 +24,8 @@ class Health:
     alive : bool
         The scheduler beats and the reconcile loop has come round lately.
     ready : bool
-        Alive, and no market is behind its calendar or stopped by an operator.
+        Alive, and no market is behind its calendar, stopped by an operator, or with a newest
+        publication that is damaged.
     facts : mapping
         What was looked at, for people.
     """
@@ -70,6 +72,7 @@ def assess(context: Context) -> Health:
         if stopped is not None:  # no failure: whoever did it knows, and others read why
             facts[market.name] |= {"stopped_by": stopped.who, "because": stopped.reason}
         ready = ready and behind is not None and behind <= 0 and stopped is None
+        ready = ready and DAMAGED not in open_alerts
     return Health(alive, ready, facts)
 
 

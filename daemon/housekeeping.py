@@ -38,6 +38,11 @@ RESTORED_FOR = timedelta(days=1)
 NAMED = 5
 
 
+def of_database(finding: Finding) -> bool:
+    """Say whether a finding is about the database itself, and not about a market's files."""
+    return not finding.market
+
+
 @dataclass
 class Housekeeper:
     """Keeps the house.
@@ -52,6 +57,8 @@ class Housekeeper:
     pause: Callable[[float], None] = sleep
     #: The day of the last audit; a restart looks once more.
     audited: date | None = None
+    #: Whether that audit found something about the database itself.
+    unsound: bool = False
 
     def watch(self) -> None:
         """Look at the disk; to be called every minute."""
@@ -65,6 +72,9 @@ class Housekeeper:
                 chore()
             except AlphadError as error:
                 failures.append(f"{chore.__name__}: {error}")
+            except Exception as error:  # nobody foresaw it: told, and the others go on
+                log.exception("a chore failed unexpectedly", chore=chore.__name__)
+                failures.append(f"{chore.__name__}: {type(error).__name__}: {error}")
         for name in self.context.markets:
             if failures:
                 message = "\n".join(["housekeeping did not get done; it is tried again", *failures])
@@ -97,13 +107,10 @@ class Housekeeper:
         if now.hour < settings.housekeeping.backup_hour or not has_room(settings):
             return
         if self.audited != now.date():
-            broken = self.audit()
+            self.unsound = any(map(of_database, self.audit()))
             self.audited = now.date()
-            if broken:
-                return  # the backups there are must not be replaced by what is broken
-        elif self.is_broken():
-            return
-        self.back_up()
+        if not self.unsound:  # else a good backup would give way to what is broken
+            self.back_up()
 
     def audit(self) -> list[Finding]:
         """Prove everything whole, open or close the alert, and return what is not."""
@@ -118,17 +125,12 @@ class Housekeeper:
                 resolve_alert(self.context, name, "integrity")
                 continue
             named = "; ".join(f"{each.path}: {each.fact}" for each in concerned[:NAMED])
-            message = (
-                f"{len(concerned)} things are not as they were written: {named}. No backup is made "
-                "until they are. alphad verify lists all; alphad restore puts a backup in place"
-            )
+            message = f"{len(concerned)} things are not as they were written: {named}. "
+            if any(map(of_database, concerned)):
+                message += "No backup is made until the database is; alphad restore puts one back. "
+            message += "alphad verify lists all"
             raise_alert(self.context, name, "integrity", "error", message)
         return found
-
-    def is_broken(self) -> bool:
-        """Say whether the last audit found something, and nobody has cleared it."""
-        with self.context.database.read() as conn:
-            return any(alert.key == "integrity" for alert in alerts.open_alerts(conn))
 
     def back_up(self) -> None:
         """Make the backup of the day unless it is there; remove those beyond the number kept."""
@@ -136,12 +138,12 @@ class Housekeeper:
         keep = settings.housekeeping.backups
         if database.path is None or keep == 0:
             return
-        folder = backup_folder(settings)
-        target = backup_path(folder, self.context.clock.now().date())
+        folder, today = backup_folder(settings), self.context.clock.now().date()
+        target = backup_path(folder, today)
         if not target.exists():
             size = write_backup(database, target)
             log.info("backed up", path=str(target), bytes=size)
-        rotate(folder, keep)
+        rotate(folder, today, keep)
 
     def close_restored(self) -> None:
         """Close the alert of a restored ledger once it is up to date and has stood for a day."""
@@ -158,5 +160,5 @@ class Housekeeper:
         return [
             *verify(settings.publish_dir),
             *verify_database(database, settings.publish_dir, settings.state_dir),
-            *against_backup(settings, database),
+            *against_backup(settings, database, self.context.clock.now()),
         ]

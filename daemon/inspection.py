@@ -219,7 +219,7 @@ def verify(path: Path | None, directory: Path | None, *, as_json: bool) -> int:
         findings = [
             *integrity.verify(settings.publish_dir),
             *integrity.verify_database(context.database, settings.publish_dir, settings.state_dir),
-            *against_backup(settings, context.database),
+            *against_backup(settings, context.database, context.clock.now()),
         ]
     if as_json:
         say([{"market": f.market, "path": f.path, "fact": f.fact} for f in findings])

@@ -18,6 +18,7 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from pydantic import SecretStr
 
+from daemon.alerts import raise_alert
 from daemon.context import Context
 from daemon.courier import START_SECONDS, Courier
 from daemon.notify_channels import Channels, load_channels
@@ -75,24 +76,24 @@ class Notifier:
 
         Raises
         ------
-        ConfigError
-            A channel cannot be used.
+        ConfigError, StorageError
+            A channel cannot be used, or the database cannot be written; nothing has changed then.
         """
         settings = self.context.settings.notify
         channels = load_channels(settings)
         check_addresses(channels)
         REDACTOR.learn_all(channels.secrets())  # those of the file are in no setting
-        self._read = settings
         self.take(channels)
+        self._read = settings
 
     def take(self, channels: Channels) -> None:
         """Go by these channels, which have been checked."""
-        self.channels = channels
-        outbox.attach(self.context.database, channels.policy)
         now = self.context.clock.now()
         with self.context.database.transaction() as conn:
             gone = outbox.orphans(conn, channels.addresses, now - self._patience)
             outbox.abandon(conn, gone, now, "no such channel is configured")
+        self.channels = channels
+        outbox.attach(self.context.database, channels.policy)
         _tell_given_up(gone)
 
     def start(self, scheduler: Any) -> None:
@@ -102,15 +103,25 @@ class Notifier:
         self._add(scheduler, self.follow, [scheduler], "notify")
 
     def follow(self, scheduler: Any) -> None:
-        """Go by settings that were loaded again; where that fails the channels stay as they are."""
-        if self.context.settings.notify is self._read:
+        """Go by settings that were loaded again; where that fails the channels stay as they are.
+
+        A database that fails is tried again with the next look; settings that are refused are not,
+        and have their alert.
+        """
+        wanted = self.context.settings.notify
+        if wanted is self._read:
             return
         before = set(self.channels.addresses)
         try:
             self.attach()
+        except StorageError as error:
+            log.error("new channels wait for the database", error=str(error))
+            return
         except AlphadError as error:
-            self._read = self.context.settings.notify
+            self._read = wanted
             log.error("the channels stay as they are", error=str(error))
+            for market in self.context.markets:
+                raise_alert(self.context, market, "config-reload", "error", str(error))
             return
         for name in before:
             scheduler.remove_job(f"notify {name}")

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import structlog
 
+from daemon import restore
 from daemon.context import Context
 from daemon.failpoints import failpoint
 from signals.errors import AlreadyRunningError, ReservationError, StorageError
@@ -26,6 +27,8 @@ def owned(context: Context) -> Iterator[Context]:
     ------
     AlreadyRunningError
         Another instance owns the database; its lease has not run out.
+    ReservationError
+        Another instance has begun while the ledger of a server was brought up to date.
     """
     clock = context.clock
     # a database in the state directory is guarded by its lock: whoever had it is gone
@@ -33,6 +36,7 @@ def owned(context: Context) -> Iterator[Context]:
     with context.database.transaction() as conn:
         number = epochs.begin_epoch(
             conn,
+            instance=epochs.instance_of(context.settings.state_dir),
             host=socket.gethostname(),
             pid=os.getpid(),
             state_dir=str(context.settings.state_dir.resolve()),
@@ -43,6 +47,8 @@ def owned(context: Context) -> Iterator[Context]:
     failpoint("start.after_epoch")
     log.info("epoch begun", epoch=number)
     try:
+        if context.database.path is None:  # behind what is published, as `open_context` mends it
+            restore.account(context.settings, context.database, clock.now(), None, epoch=number)
         yield context.of_epoch(number)
     finally:
         try:

@@ -19,8 +19,8 @@ from daemon.feeds.protocol import LiveFeed
 from daemon.passes import answer_passes, pending_passes
 from daemon.stages import ingest, observe, publish
 from daemon.standing import follow_control
-from daemon.watch import LATE_AFTER, watch_calendar
-from signals.errors import AlphadError
+from daemon.watch import LATE_AFTER, watch_calendar, watch_publication
+from signals.errors import AlphadError, StorageError
 from storage import controls, ledger
 from storage.tables import RunStatus
 
@@ -135,7 +135,7 @@ class Reconciler:
     ) -> str | None:
         """Do one pass and return what came of it, None where it was broken off to stop."""
         try:
-            self.context.publisher.point(market.name)  # whatever else fails: a halt is in effect
+            failed = self.point(market)  # whatever else fails: a halt is in effect
             follow_control(self.context, market.name)
             watch_calendar(self.context, market)
             self.reminer.tend(market)  # also while a stage fails with every tick
@@ -143,25 +143,39 @@ class Reconciler:
             while go_on() and self.step(market, go_on, urgent=urgent):
                 pass
             after = self.published(market)
+            if failed is not None and after == before:  # else the new one is pointed at
+                raise failed
         except AlphadError as error:
             raise_alert(self.context, market.name, "stage-failed", "error", str(error))
-            self.tell_late(market, error)
+            self.tell_late(market, error.fact)
             return f"it failed: {error.fact}"
+        except Exception as error:  # nobody foresaw it: its alert is the caller's
+            self.tell_late(market, f"{type(error).__name__}: {error}")
+            raise
         if self.stopped(market):
             return f"refused: {market.name} is paused or halted"
         if not go_on():
             return None
         if not self.held_back(market, self.due(market)):  # else what failed was not tried again
-            for key in ("stage-failed", "unexpected", "feed-late"):
+            for key in ("stage-failed", "unexpected", "feed-late", "recovery"):
                 resolve_alert(self.context, market.name, key)
         return "nothing was due" if after == before else f"published up to {after}"
+
+    def point(self, market: Market) -> StorageError | None:
+        """Put the pointer right, or return why not: what is due can be published all the same."""
+        try:
+            pointed = self.context.publisher.point(market.name)
+        except StorageError as error:
+            return error
+        watch_publication(self.context, market.name, pointed)
+        return None
 
     def published(self, market: Market) -> date | None:
         """Return the last session that is published."""
         with self.context.database.read() as conn:
             return ledger.last_session(conn, market.name, "publish")
 
-    def tell_late(self, market: Market, error: AlphadError) -> None:
+    def tell_late(self, market: Market, why: str) -> None:
         """Say so when a live feed has left a session without bars for hours."""
         session = self.due(market) if isinstance(market.feed, LiveFeed) else None
         if session is None:
@@ -169,5 +183,5 @@ class Reconciler:
         minutes = market.settings.ingest.finality_minutes
         late = self.context.clock.now() - market.calendar.finality(session, minutes)
         if late >= LATE_AFTER:
-            message = f"{market.name} {session} lacks its bars since {late}: {error.fact}"
+            message = f"{market.name} {session} lacks its bars since {late}: {why}"
             raise_alert(self.context, market.name, "feed-late", "error", message)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import structlog
 from sqlalchemy import Connection
 
+from daemon.alerts import raise_alert, resolve_alert
 from daemon.context import Context, Market
 from daemon.failpoints import failpoint
 from daemon.stages import publish
 from daemon.stages.book import declared_factors
-from signals.errors import ConfigError
+from signals.errors import AlphadError, ConfigError, ReservationError
 from storage import ledger, registry
 from storage.tables import PublicationRecord
 
@@ -49,7 +50,11 @@ def compare_seed_book(context: Context, market: Market) -> None:
 
 
 def recover(context: Context) -> None:
-    """Abandon dead runs, sweep torn files, adopt complete publications, rebuild the pointer."""
+    """Abandon dead runs, sweep torn files, adopt complete publications, rebuild the pointer.
+
+    A market that cannot be recovered is alerted and ticks like the others: its stages finish what
+    they find of their own, and the next start sweeps what was left.
+    """
     check_labels(context)
     for market in context.markets.values():
         compare_seed_book(context, market)
@@ -64,8 +69,15 @@ def recover(context: Context) -> None:
         failpoint("recover.before_adopt")
 
     for name in context.markets:
-        swept = context.bars.sweep(name)
-        found = context.publisher.recover(name, now, mark)
+        try:
+            swept = context.bars.sweep(name)
+            found = context.publisher.recover(name, now, mark)
+        except ReservationError:
+            raise
+        except AlphadError as error:  # the other markets start all the same
+            raise_alert(context, name, "recovery", "error", str(error))
+            continue
+        resolve_alert(context, name, "recovery")
         if abandoned or swept or found.swept or found.adopted or found.pointer_changed:
             log.info(
                 "recovered",

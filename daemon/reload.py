@@ -85,8 +85,8 @@ def reload_settings(context: Context, load: Callable[[], Settings], run: str) ->
 def write_effective(settings: Settings) -> None:
     """Write the settings that hold to where a re-mining reads them."""
     path = settings.state_dir / "effective.toml"
-    write_atomic(path, settings_toml(settings).encode())
-    path.chmod(0o600)  # database_url may hold a password
+    # database_url may hold a password
+    write_atomic(path, settings_toml(settings).encode(), mode=0o600)
 
 
 def differing(old: Any, new: Any, name: str = "") -> Iterator[str]:

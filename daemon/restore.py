@@ -20,7 +20,7 @@ import structlog
 
 from daemon.settings import Settings
 from signals.errors import IntegrityError
-from storage import alerts, readoption, registry
+from storage import alerts, epochs, readoption, registry
 from storage.backups import (
     backups,
     changed_rows,
@@ -105,7 +105,7 @@ def heal(settings: Settings, database: Database, now: datetime) -> Swapped | Non
         if not left:
             return None
         why = f"the database {path} is gone, though there are {left}"
-    backup = next(good_backups(backup_folder(settings), path), None)
+    backup = next(good_backups(backup_folder(settings), now.date(), path), None)
     if backup is not None:
         return swap(database, backup, why, now)
     aside = new_aside(path.parent, now)
@@ -119,11 +119,11 @@ def heal(settings: Settings, database: Database, now: datetime) -> Swapped | Non
     )
 
 
-def against_backup(settings: Settings, database: Database) -> list[Finding]:
+def against_backup(settings: Settings, database: Database, now: datetime) -> list[Finding]:
     """Return where settled rows are not what the newest good backup holds."""
     if database.path is None:
         return []
-    last = next(good_backups(backup_folder(settings)), None)
+    last = next(good_backups(backup_folder(settings), now.date()), None)
     changed = changed_rows(database, last) if last is not None else []
     return [Finding("", database.name, fact) for fact in changed]
 
@@ -164,25 +164,44 @@ def swap(database: Database, backup: Path | None, why: str, now: datetime) -> Sw
 
 
 def account(
-    settings: Settings, database: Database, now: datetime, swapped: Swapped | None
+    settings: Settings,
+    database: Database,
+    now: datetime,
+    swapped: Swapped | None,
+    *,
+    epoch: int | None = None,
 ) -> dict[str, str]:
     """Bring the ledger up to the published tree and say what was lost, by market.
+
+    Parameters
+    ----------
+    epoch : int, optional
+        The epoch that this is done in; without it nobody else can be at work.
 
     Returns
     -------
     dict of str to str
         The messages of the alerts; empty when nothing had been lost.
+
+    Raises
+    ------
+    ReservationError
+        A later epoch has begun.
     """
     told: dict[str, str] = {}
     for market in settings.markets:
         with database.read() as conn:
             behind = readoption.is_behind(conn, settings.publish_dir, market)
+            for path in readoption.foreign(conn, settings.publish_dir, market):
+                log.warning("a foreign folder is not counted", market=market, path=str(path))
         if not behind and swapped is None:
             continue
         swapped = swapped or fuller_backup(settings, database, now)
         aside = swapped.aside if swapped else new_aside(settings.state_dir, now)
         moved = set_bars_aside(settings, database, market, aside)
         with database.transaction() as conn:
+            if epoch is not None:
+                epochs.require_current(conn, epoch)
             found = readoption.readopt(conn, settings.publish_dir, market, now)
             halted = readoption.halt_again(conn, settings.publish_dir, market, now)
             strangers = _strangers(found, {f.id for f in registry.factors(conn, market)})
@@ -190,7 +209,7 @@ def account(
             alerts.raise_alert(conn, market, ALERT, "error", told[market], now)
         log.error("alert", market=market, key=ALERT, severity="error", message=told[market])
     if swapped is not None:
-        set_backups_aside(settings, database, swapped.aside)
+        set_backups_aside(settings, database, swapped.aside, now)
     return told
 
 
@@ -198,7 +217,7 @@ def fuller_backup(settings: Settings, database: Database, now: datetime) -> Swap
     """Let the newest good backup stand in for a ledger that has lost rows it holds."""
     if database.path is None:
         return None
-    backup = next(good_backups(backup_folder(settings)), None)
+    backup = next(good_backups(backup_folder(settings), now.date()), None)
     if backup is None or not changed_rows(database, backup):
         return None
     swapped = swap(database, backup, f"the end of the database {database.path} is lost", now)
@@ -206,12 +225,12 @@ def fuller_backup(settings: Settings, database: Database, now: datetime) -> Swap
     return swapped
 
 
-def set_backups_aside(settings: Settings, database: Database, aside: Path) -> None:
+def set_backups_aside(settings: Settings, database: Database, aside: Path, now: datetime) -> None:
     """Move the backups away that hold what the ledger no longer does: it was not they that count.
 
     A later audit compares the ledger with its newest backup, and a later restore takes it.
     """
-    for path in backups(backup_folder(settings)):
+    for path in backups(backup_folder(settings), now.date()):
         if changed_rows(database, path):
             seal = path.with_name(f"{path.name}.sha256")
             for each in (path, seal):

@@ -43,6 +43,9 @@ PREFIX = "ALPHAD_"
 #: The environment name of the settings file; no setting, as is that of the credentials.
 FILE_VARIABLE = "ALPHAD_CONFIG"
 
+#: The largest mean distance of two requests where none is set, and the jitter of any distance.
+_PACE_SECONDS, _JITTER = 2.5, 0.25
+
 #: Settings of a live feed that say how it is asked; what it answers is the same.
 HOW_TO_ASK = ("pace_seconds", "request_seconds", "memory_mb")
 
@@ -383,6 +386,16 @@ class Settings(BaseSettings):
                 f"state_dir and publish_dir are both {self.state_dir}; "
                 "signals are published outside the state, give two folders"
             )
+        for name, market in self.markets.items():
+            feed = market.feed
+            silent = (feed.pace_seconds or _PACE_SECONDS) * (1.0 + _JITTER) + feed.request_seconds
+            if feed.kind in LIVE_KINDS and silent >= self.stall_seconds:
+                raise ValueError(
+                    f"markets.{name}.feed may be without an answer for {silent:g} seconds "
+                    "(pace_seconds, a quarter more at times, and request_seconds), and after "
+                    f"stall_seconds {self.stall_seconds} it would count as stuck; "
+                    "lower feed.pace_seconds or feed.request_seconds, or raise stall_seconds"
+                )
         return self
 
     @classmethod

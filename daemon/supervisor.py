@@ -143,8 +143,11 @@ class Daemon:
         else:
             process.reload_succeeded = True
             log.info("settings reloaded", changed=changed)
-            for name in names:
-                resolve_alert(self.context, name, "config-reload")
+            try:
+                for name in names:
+                    resolve_alert(self.context, name, "config-reload")
+            except StorageError as error:  # the new settings hold all the same
+                log.error("the alert config-reload stays open", error=str(error))
         process.reloaded_at = self.context.clock.now()
 
 
@@ -298,13 +301,16 @@ def supervise(
             manager.reloading()
             reload()
             manager.ready()
-        moved = clock.now().timestamp() - monotonic() - offset
+        stuck = stalled(daemon.ticked, clock.now(), daemon.context.settings)
+        now = clock.now()  # read after it: a step that misled it is seen here
+        moved = now.timestamp() - monotonic() - offset
         if abs(moved) > CLOCK_STEP_SECONDS:
             log.warning("the clock was set", seconds=round(moved))
             offset += moved
-            for name in daemon.ticked:  # a step is neither progress nor its lack
-                daemon.ticked[name] += timedelta(seconds=moved)
-            reschedule(scheduler, clock.now())
+            # some signs are of before the step and some of after: their ages begin anew
+            daemon.ticked.update(dict.fromkeys(daemon.ticked, now))
+            stuck = []
+            reschedule(scheduler, now)
         if daemon.lost is not None:
             log.error("leaving to another instance", error=str(daemon.lost))
             raise daemon.lost
@@ -312,7 +318,6 @@ def supervise(
         if dead or monotonic() - daemon.beaten > HEARTBEAT_LIMIT:
             log.error("the scheduler is dead: leaving, so that the service manager restarts us")
             return AlphadError.exit_code
-        stuck = stalled(daemon.ticked, clock.now(), daemon.context.settings)
         if stuck:
             tell_stuck(daemon, stuck)
             return AlphadError.exit_code

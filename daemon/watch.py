@@ -6,11 +6,30 @@ from datetime import timedelta
 
 from daemon.alerts import raise_alert, resolve_alert
 from daemon.context import Context, Market
+from storage.publishing import Pointed
 
 #: Days of calendar left below which somebody has to say what the exchange has announced.
 HORIZON_DAYS = 45
 #: How long after its finality a session may lack its bars.
 LATE_AFTER = timedelta(hours=3)
+#: The key of the alert about a newest publication that is damaged.
+DAMAGED = "damaged-publication"
+
+
+def watch_publication(context: Context, market: str, pointed: Pointed) -> None:
+    """Open or close the alert about the publication that the pointer should name.
+
+    While a market is halted nobody looks, and the alert stays as it is.
+    """
+    if pointed.damaged:
+        message = (
+            f"the newest publication is damaged: {pointed.damaged}. latest.json stays as it is, "
+            "and readers refuse what is damaged; an earlier session is never put in its place. "
+            f"Restore the folder from a copy, or: alphad halt --market {market} --reason TEXT"
+        )
+        raise_alert(context, market, DAMAGED, "error", message)
+    elif pointed.record is not None:
+        resolve_alert(context, market, DAMAGED)
 
 
 def watch_calendar(context: Context, market: Market) -> None:

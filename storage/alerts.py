@@ -5,9 +5,12 @@ What the channels are told of it is written in the same transaction (`storage.ou
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.outbox import enqueue
 from storage.tables import Alert, record, table
@@ -31,30 +34,24 @@ def raise_alert(
     bool
         False when it is open already with the same message and severity.
     """
-    known = [alert for alert in open_alerts(connection, market) if alert.key == key]
-    if known:
-        if (known[0].message, known[0].severity) == (message, severity):
-            return False
-        connection.execute(
-            update(_ALERTS).where(_ALERTS.c.number == known[0].number),
-            {"message": message, "severity": severity, "session": session},
-        )
-        enqueue(connection, market, key, now)
-        return True
-    connection.execute(
-        insert(_ALERTS),
-        {
-            "market": market,
-            "key": key,
-            "severity": severity,
-            "message": message,
-            "session": session,
-            "at": now,
-            "resolved_at": None,
-        },
-    )
+    says = {"severity": severity, "message": message, "session": session}
+    while not (known := [a for a in open_alerts(connection, market) if a.key == key]):
+        row = {"market": market, "key": key, **says, "at": now, "resolved_at": None}
+        if _open(connection, row):
+            enqueue(connection, market, key, now)
+            return True
+    if (known[0].message, known[0].severity) == (message, severity):
+        return False
+    connection.execute(update(_ALERTS).where(_ALERTS.c.number == known[0].number), says)
     enqueue(connection, market, key, now)
     return True
+
+
+def _open(connection: Connection, row: Mapping[str, Any]) -> bool:
+    """Write a new alert; False where another process has opened the same one in the meantime."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(_ALERTS).on_conflict_do_nothing().returning(_ALERTS.c.number)
+    return connection.execute(statement, row).first() is not None
 
 
 def resolve(connection: Connection, market: str, key: str, now: datetime) -> bool:

@@ -17,7 +17,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 from signals.errors import IntegrityError, StorageError
@@ -100,14 +100,19 @@ def write_backup(database: Database, target: Path) -> int:
     return target.stat().st_size
 
 
-def backups(folder: Path) -> list[Path]:
-    """Return the daily backups, newest first, whole or not."""
+def backups(folder: Path, today: date) -> list[Path]:
+    """Return the daily backups, newest first, whole or not.
+
+    Those of a day after tomorrow come last: they were made while the clock was wrong.
+    """
+    last = backup_path(folder, today + timedelta(days=1)).name
     found = folder.glob("alphad-*.db") if folder.is_dir() else ()
-    return sorted((path for path in found if _NAME.fullmatch(path.name)), reverse=True)
+    named = (path for path in found if _NAME.fullmatch(path.name))
+    return sorted(named, key=lambda path: (path.name <= last, path.name), reverse=True)
 
 
-def good_backups(folder: Path, beside: Path | None = None) -> Iterator[Path]:
-    """Yield backups that are whole, newest first.
+def good_backups(folder: Path, today: date, beside: Path | None = None) -> Iterator[Path]:
+    """Yield backups that are whole, in the order of `backups`.
 
     Parameters
     ----------
@@ -117,7 +122,7 @@ def good_backups(folder: Path, beside: Path | None = None) -> Iterator[Path]:
         A database file: copies made before its migrations come last.
     """
     early = [] if beside is None else beside.parent.glob(f"{beside.name}.before-*")
-    for path in [*backups(folder), *sorted(early, reverse=True)]:
+    for path in [*backups(folder, today), *sorted(early, reverse=True)]:
         if not backup_damage(path):
             yield path
 
@@ -138,9 +143,9 @@ def backup_damage(path: Path) -> str:
     return file_damage(path)
 
 
-def rotate(folder: Path, keep: int) -> list[Path]:
-    """Remove the oldest backups beyond `keep`; return what was removed."""
-    gone = backups(folder)[keep:]
+def rotate(folder: Path, today: date, keep: int) -> list[Path]:
+    """Remove backups beyond `keep`, the last of `backups`; return what was removed."""
+    gone = backups(folder, today)[keep:]
     with disk_errors(f"removing old backups in {folder}"):
         for path in gone:
             _seal(path).unlink(missing_ok=True)
@@ -174,6 +179,8 @@ def file_damage(path: Path, wait: float = 10.0) -> str:
             if told != ["ok"]:
                 return "; ".join(told)
             source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except UnicodeDecodeError as exc:  # it repeats names from the damaged pages
+        return f"it holds names that are no text: {exc}"
     except sqlite3.Error as exc:
         code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         if code != sqlite3.SQLITE_IOERR_SHORT_READ and code & 0xFF in _NOT_SAID:

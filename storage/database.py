@@ -18,7 +18,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
@@ -35,6 +35,9 @@ _PRAGMAS = (
     "PRAGMA foreign_keys=ON",
     "PRAGMA journal_size_limit=67108864",
 )
+
+#: The advisory lock of the server that whoever changes the tables holds.
+_MIGRATING = 0x616C706862
 
 
 def to_json(value: Any) -> str:
@@ -109,7 +112,9 @@ class Database:
             self.path = Path(str(parsed.database))
             event.listen(self.engine, "connect", partial(_on_connect, busy_seconds))
             event.listen(self.engine, "begin", _on_begin)
-        self._reader = self.engine.execution_options(read_only=True)
+        # a snapshot begins with a transaction of SQLite; of PostgreSQL only where it is asked for
+        level = {"isolation_level": "REPEATABLE READ"} if dialect == "postgresql" else {}
+        self._reader = self.engine.execution_options(read_only=True, **level)
 
     @classmethod
     def file(cls, path: Path) -> Database:
@@ -197,6 +202,8 @@ class Database:
             self.backup(self.path.with_name(f"{self.path.name}.before-{head}"))
             passing("migrate.after_backup")
         with self.transaction() as connection:
+            if self.path is None:  # one at a time: who comes second finds nothing to do
+                connection.execute(select(func.pg_advisory_xact_lock(_MIGRATING)))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             passing("migrate.before_commit")
@@ -256,6 +263,8 @@ class Database:
                 found = [str(row[0]) for row in connection.execute(text("PRAGMA quick_check"))]
         except StorageError as exc:
             return [exc.fact]
+        except UnicodeDecodeError as exc:  # it repeats names from the damaged pages
+            return [f"it holds names that are no text: {exc}"]
         return [] if found == ["ok"] else found
 
     def close(self) -> None:

@@ -8,13 +8,17 @@ theirs, so that what it finds at its start is all there is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, func, insert, inspect, select, text, update
 
 from signals.errors import AlreadyRunningError, ReservationError
+from storage.files import disk_errors, write_atomic
 from storage.tables import Epoch, record, table
 
 _EPOCHS = table(Epoch)
@@ -23,11 +27,67 @@ _EPOCHS = table(Epoch)
 LEASE = timedelta(seconds=90)
 #: How long a beginning epoch waits for transactions of the one before, where the server locks rows.
 _LOCK_WAIT = "10s"
+#: The advisory lock of the server that whoever begins an epoch holds: one begins at a time.
+_BEGINNING = 0x616C706861
+
+
+def instance_of(state_dir: Path) -> str:
+    """Return the id of a state directory, made at random once; to be called under its lock.
+
+    Whoever holds the lock is that instance, whatever its host is called: names and paths are alike
+    where containers are.
+    """
+    path = state_dir / "instance"
+    with disk_errors(f"reading {path}"):
+        known = path.read_bytes().strip() if path.exists() else b""
+    if re.fullmatch(rb"[0-9a-f]{32}", known):
+        return known.decode()
+    made = token_hex(16)
+    write_atomic(path, f"{made}\n".encode(), mode=0o600)
+    return made
+
+
+def check_lease(
+    connection: Connection, *, instance: str, now: datetime, lease: timedelta = LEASE
+) -> None:
+    """Refuse what is not to be done while another instance lives, before anything is written.
+
+    Tables that were never migrated have no owner.
+
+    Raises
+    ------
+    AlreadyRunningError
+        Another instance's lease has not run out; names its host, process and when it does.
+    """
+    if inspect(connection).has_table(_EPOCHS.name):
+        last = current(connection)
+        if last is not None:
+            _refuse(last, instance, now, lease)
+
+
+def _refuse(last: Epoch, instance: str, now: datetime, lease: timedelta) -> None:
+    """Refuse to begin while the newest epoch is another instance's and lives.
+
+    One that was renewed in the future was so by a clock that is wrong, and nobody waits for that:
+    should its instance live, its next write is refused.
+    """
+    until = last.renewed_at + lease
+    over = last.ended_at is not None or now >= until or last.renewed_at > now + lease
+    if over or last.instance == instance:
+        return
+    raise AlreadyRunningError(
+        f"process {last.pid} on host {last.host} owns this database "
+        f"(epoch {last.number}, state in {last.state_dir}) until {until:%Y-%m-%d %H:%M:%S} "
+        "UTC",
+        rule="one instance per database; its lease is renewed as long as it lives",
+        hint="stop that instance, or wait until its lease has run out",
+    )
 
 
 def begin_epoch(
     connection: Connection,
     *,
+    instance: str,
     host: str,
     pid: int,
     state_dir: str,
@@ -39,9 +99,11 @@ def begin_epoch(
 
     Parameters
     ----------
+    instance : str
+        The id of the state directory; the same one takes over at once, because the lock on the
+        directory has proved the old process dead.
     host, pid, state_dir, version : str, int, str, str
-        Of the instance; the same host and state_dir may take over at once, because the lock on the
-        state_dir has proved the old instance dead.
+        What messages tell of the instance.
     now : datetime
         Aware UTC.
     lease : timedelta
@@ -54,23 +116,15 @@ def begin_epoch(
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'"))
+        connection.execute(select(func.pg_advisory_xact_lock(_BEGINNING)))
     query = select(_EPOCHS).order_by(_EPOCHS.c.number.desc()).limit(1).with_for_update()
     row = connection.execute(query).mappings().first()
     if row is not None:
-        last = record(Epoch, row)
-        ours = (last.host, last.state_dir) == (host, state_dir)
-        until = last.renewed_at + lease
-        if last.ended_at is None and not ours and now < until:
-            raise AlreadyRunningError(
-                f"process {last.pid} on host {last.host} owns this database "
-                f"(epoch {last.number}, state in {last.state_dir}) until {until:%Y-%m-%d %H:%M:%S} "
-                "UTC",
-                rule="one instance per database; its lease is renewed as long as it lives",
-                hint="stop that instance, or wait until its lease has run out",
-            )
+        _refuse(record(Epoch, row), instance, now, lease)
     number = 1 if row is None else int(row["number"]) + 1
     values: Mapping[str, Any] = {
         "number": number,
+        "instance": instance,
         "host": host,
         "pid": pid,
         "state_dir": state_dir,

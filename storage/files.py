@@ -75,8 +75,13 @@ def make_directory(path: Path) -> None:
         _sync_directory(path.parent)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, mode: int | None = None) -> None:
     """Write a file so that its name holds the old bytes or all the new ones, never a mixture.
+
+    Parameters
+    ----------
+    mode : int, optional
+        Who may do what with it, from its first byte on; without it the umask says so.
 
     Raises
     ------
@@ -87,7 +92,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     temporary = _temporary(path)
     with disk_errors(f"writing {path}"):
         try:
-            _write_synced(temporary, data)
+            _write_synced(temporary, data, mode)
             temporary.replace(path)
         except OSError:
             temporary.unlink(missing_ok=True)
@@ -224,8 +229,12 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f"{_PREFIX}{path.name}{_SUFFIX}")
 
 
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
+def _write_synced(path: Path, data: bytes, mode: int | None = None) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    descriptor = os.open(path, flags, 0o666 if mode is None else mode)
+    with os.fdopen(descriptor, "wb") as file:
+        if mode is not None:
+            os.fchmod(descriptor, mode)  # one that was left has the mode it was made with
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -10,13 +10,15 @@ from typing import Any
 
 from sqlalchemy import select
 
+from signals.errors import StorageError
 from storage import controls
 from storage.bars import vintages
 from storage.contents import contradiction, misled, publication_folders, strangers
+from storage.damage import MANIFEST, SUCCESS, damage
 from storage.database import Database
 from storage.files import sha256, sha256_of
 from storage.pointer import HALTED, POINTER
-from storage.publishing import MANIFEST, SUCCESS, damage, head, publications
+from storage.publishing import head, publications
 from storage.tables import ControlState, PublicationRecord, PublicationStatus, Vintage, table
 
 
@@ -80,7 +82,7 @@ def _verify_market(root: Path, market: str) -> Iterator[Finding]:
         yield Finding(market, str(stranger.relative_to(root)), fact)
     for folder in publication_folders(home):
         path = str(folder.relative_to(root))
-        broken = damage(folder)
+        broken = _damage(folder)
         if broken:
             yield Finding(market, path, broken)
             continue
@@ -167,7 +169,7 @@ def _against_rows(published: Path, market: str, rows: list[PublicationRecord]) -
     home = published / market / "v1"
     for row in rows:
         if row.status == PublicationStatus.PUBLISHED:
-            broken = damage(home / row.path, row.manifest_sha256)
+            broken = _damage(home / row.path, row.manifest_sha256)
             if broken:
                 yield Finding(market, f"{market}/v1/{row.path}", broken)
     counted = {row.path for row in rows if row.status == PublicationStatus.PUBLISHED}
@@ -211,5 +213,19 @@ def _damaged_vintages(state_dir: Path, rows: list[Vintage]) -> Iterator[Finding]
         path = state_dir / row.path
         if not path.is_file():
             yield Finding(row.market, row.path, "the vintage's file is missing")
-        elif sha256_of(path) != row.sha256:
+            continue
+        try:
+            changed = sha256_of(path) != row.sha256
+        except StorageError as error:
+            yield Finding(row.market, row.path, error.fact)
+            continue
+        if changed:
             yield Finding(row.market, row.path, "the vintage's file has changed")
+
+
+def _damage(folder: Path, manifest_sha256: str | None = None) -> str:
+    """Return what is wrong with a published folder, also where it cannot be read."""
+    try:
+        return damage(folder, manifest_sha256)
+    except StorageError as error:
+        return error.fact

@@ -143,7 +143,8 @@ def due(connection: Connection, channel: str, now: datetime) -> list[Notificatio
     """Return what is to be sent through a channel now, oldest first.
 
     Messages about one alert keep their order: while the oldest waits for its next attempt, the
-    later ones wait behind it.
+    later ones wait behind it. An attempt further away than the longest pause was set before the
+    clock was set back: nothing waits for it.
     """
     query = select(_OUTBOX).where(_PENDING, _OUTBOX.c.channel == channel)
     query = query.order_by(_OUTBOX.c.market, _OUTBOX.c.key, _OUTBOX.c.number).limit(PAGE)
@@ -151,7 +152,7 @@ def due(connection: Connection, channel: str, now: datetime) -> list[Notificatio
     found = []
     for _, group in groupby(rows, key=lambda row: (row.market, row.key)):
         of_alert = list(group)
-        if of_alert[0].next_attempt_at <= now:
+        if not now < of_alert[0].next_attempt_at <= now + LONGEST_PAUSE:
             found += of_alert
     return sorted(found, key=lambda row: row.number or 0)
 

@@ -7,23 +7,26 @@
     <root>/<market>/v1/halted.json                         instead of it while a market is halted
 
 A crash between any two steps leaves the pointer at a complete publication; `recover` finishes or
-sweeps what was begun.
+sweeps what was begun. The pointer never goes back: where the newest publication is damaged it stays
+as it is, and readers refuse what it names by its hashes.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from signals.errors import IntegrityError, ReservationError, StorageError
 from storage import controls, epochs
+from storage.damage import MANIFEST, SUCCESS, contradicted, damage, read
 from storage.database import Database
 from storage.files import (
     disk_errors,
@@ -44,14 +47,13 @@ from storage.tables import (
     table,
 )
 
-MANIFEST = "manifest.json"
-SUCCESS = "_SUCCESS"
-
 _PUBLICATIONS = table(PublicationRecord)
 _RESERVED, _PUBLISHED = PublicationStatus.RESERVED.value, PublicationStatus.PUBLISHED.value
 
 #: Called in the transaction that makes a publication count, with its row.
 Mark = Callable[[Connection, PublicationRecord], None]
+#: A manifest's bytes, and what is wrong with its folder.
+_Verified = tuple[bytes, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,30 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What `recover` did."""
+    """What `recover` did; `pointer` is None where nothing is published that is whole."""
 
     adopted: tuple[PublicationRecord, ...]
     swept: tuple[Path, ...]
     pointer: PublicationRecord | None
     pointer_changed: bool
+
+
+class Pointed(NamedTuple):
+    """What `Publisher.point` found and did.
+
+    Parameters
+    ----------
+    record : PublicationRecord or None
+        What the pointer names; None where it is withdrawn, or left as it is.
+    changed : bool
+        Whether anything had to be changed.
+    damaged : str
+        What is wrong with the publication it should name, "" when it is whole.
+    """
+
+    record: PublicationRecord | None
+    changed: bool
+    damaged: str = ""
 
 
 class Publisher:
@@ -132,9 +152,7 @@ class Publisher:
                 hint="a changed result is the next revision",
             )
         if row is None:
-            newest = select(func.max(_PUBLICATIONS.c.publish_id))
-            last = connection.execute(newest.where(_PUBLICATIONS.c.market == market)).scalar()
-            publish_id = f"{int(last or 0) + 1:08d}"
+            publish_id = f"{_last_id(connection, market) + 1:08d}"
             path = f"sessions/{session.isoformat()}/{publish_id}"
             connection.execute(
                 insert(_PUBLICATIONS),
@@ -179,7 +197,7 @@ class Publisher:
         """
         manifest = json.loads(files[MANIFEST])
         self._check_identity(reservation, manifest)
-        broken = _broken(files, manifest)
+        broken = contradicted(files, manifest)
         if broken:
             raise IntegrityError(f"publication {reservation.publish_id}: {broken}")
         if reservation.path.exists():  # renamed before a crash: the same bytes, or it is not ours
@@ -224,8 +242,8 @@ class Publisher:
                 adopted.append(row)
             elif was_there:
                 swept.append(reservation.path)
-        target, changed = self.point(market)
-        return Recovery(tuple(adopted), tuple(swept), target, changed)
+        pointed = self.point(market)
+        return Recovery(tuple(adopted), tuple(swept), pointed.record, pointed.changed)
 
     def adopt(
         self, reservation: Reservation, now: datetime, mark: Mark | None = None
@@ -236,12 +254,17 @@ class Publisher:
         -------
         PublicationRecord or None
             None where there is no such folder, or none that is whole.
+
+        Raises
+        ------
+        StorageError
+            The folder cannot be read now; it stays.
         """
         if not reservation.path.exists():
             return None
         broken = damage(reservation.path)
         if not broken:
-            data = (reservation.path / MANIFEST).read_bytes()
+            data = read(reservation.path / MANIFEST)
             manifest = json.loads(data)
             try:
                 self._check_identity(reservation, manifest)
@@ -317,45 +340,52 @@ class Publisher:
         self._passing("publish.after_mark")
         return published
 
-    def point(self, market: str) -> tuple[PublicationRecord | None, bool]:
-        """Let `latest.json` name the newest session's newest publication that is whole.
+    def point(self, market: str) -> Pointed:
+        """Let `latest.json` name the newest session's newest publication.
 
-        A market that is halted has none: `halted.json` tells consumers why. What lies there is
-        looked at first; it is changed in a transaction: nobody halts, resumes or publishes in it.
+        Where that one is damaged the pointer stays as it is: consumers may have acted on it, and
+        an earlier session is no substitute. A market that is halted has none: `halted.json` tells
+        consumers why. What lies there is looked at first; it is changed in a transaction: nobody
+        halts, resumes or publishes in it.
 
-        Returns
-        -------
-        PublicationRecord or None, bool
-            What the pointer names, and whether anything had to be changed.
+        Raises
+        ------
+        StorageError
+            The publication cannot be read now, or the disk refused.
         """
-        verified: dict[str, bytes | None] = {}
+        verified: dict[str, _Verified] = {}
         with self.database.read() as connection:
-            row, wanted = self._wanted(connection, market, verified)
+            row, damaged, wanted = self._wanted(connection, market, verified)
         if self._lies_so(market, wanted):
-            return row, False
+            return Pointed(row, changed=False, damaged=damaged)
         with self.database.transaction() as connection:
             controls.hold(connection)
             self._require(connection)
-            row, wanted = self._wanted(connection, market, verified)
+            row, damaged, wanted = self._wanted(connection, market, verified)
             self._passing("publish.before_pointer")
             self._lay(market, wanted)
         self._passing("publish.after_pointer")
-        return row, True
+        return Pointed(row, changed=True, damaged=damaged)
 
     def _wanted(
-        self, connection: Connection, market: str, verified: dict[str, bytes | None]
-    ) -> tuple[PublicationRecord | None, dict[str, bytes | None]]:
-        """Return what the pointer should name, and the files that say so; None for no such file."""
+        self, connection: Connection, market: str, verified: dict[str, _Verified]
+    ) -> tuple[PublicationRecord | None, str, dict[str, bytes | None]]:
+        """Return what the pointer should name, its damage, and the files that say so.
+
+        None stands for a file that is not to be there; what is not named stays as it is.
+        """
         stopped = controls.control(connection, market)
+        row = head(connection, market)
         if stopped is not None and stopped.state == ControlState.HALTED:
-            return None, {HALTED: halt_bytes(stopped, head(connection, market)), POINTER: None}
-        for row in _newest_first(connection, market):
-            if row.publish_id not in verified:
-                verified[row.publish_id] = self._verified(row)
-            data = verified[row.publish_id]
-            if data is not None:  # else the one before it is the last good one
-                return row, {POINTER: pointer_bytes(row, data), HALTED: None}
-        return None, {HALTED: None}
+            return None, "", {HALTED: halt_bytes(stopped, row), POINTER: None}
+        if row is None:
+            return None, "", {HALTED: None}
+        if row.publish_id not in verified:
+            verified[row.publish_id] = self._verified(row)
+        data, broken = verified[row.publish_id]
+        if broken:
+            return None, f"{self.directory(row)}: {broken}", {HALTED: None}
+        return row, "", {POINTER: pointer_bytes(row, data), HALTED: None}
 
     def _lies_so(self, market: str, wanted: Mapping[str, bytes | None]) -> bool:
         """Return whether the files are as they should be."""
@@ -399,27 +429,11 @@ class Publisher:
         if self.epoch is not None:
             epochs.require_current(connection, self.epoch)
 
-    def _verified(self, row: PublicationRecord) -> bytes | None:
-        """Return the manifest's bytes if the folder is whole, else None."""
+    def _verified(self, row: PublicationRecord) -> _Verified:
+        """Return the manifest's bytes, and what is wrong with the folder."""
         folder = self.directory(row)
-        return None if damage(folder, row.manifest_sha256) else (folder / MANIFEST).read_bytes()
-
-
-def damage(folder: Path, manifest_sha256: str | None = None) -> str:
-    """Return what is wrong with a published folder, "" when it is whole."""
-    try:
-        if not (folder / SUCCESS).is_file():
-            return "no _SUCCESS"
-        data = (folder / MANIFEST).read_bytes()
-        if manifest_sha256 is not None and sha256(data) != manifest_sha256:
-            return "manifest.json is not the one in the ledger"
-        manifest = json.loads(data)
-        files = {name: (folder / name).read_bytes() for name in manifest["files"]}
-        return _broken(files, manifest)
-    except OSError as exc:
-        return f"{exc.filename}: {exc.strerror}"
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return "manifest.json is not a manifest"
+        broken = damage(folder, row.manifest_sha256)
+        return (b"" if broken else read(folder / MANIFEST)), broken
 
 
 def previous(connection: Connection, market: str) -> dict[str, str] | None:
@@ -467,23 +481,8 @@ def _by_newest(market: str) -> Any:
     )
 
 
-def _newest_first(connection: Connection, market: str) -> Any:
-    """Yield publications newest first, one page at a time: nearly always the first is whole."""
-    page, size = 0, 8
-    while True:
-        query = _by_newest(market).limit(size).offset(page * size)
-        rows = connection.execute(query).mappings().all()
-        yield from (record(PublicationRecord, row) for row in rows)
-        if len(rows) < size:
-            return
-        page += 1
-
-
-def _broken(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> str:
-    """Return which file is not what the manifest says, "" when all are."""
-    for name, facts in manifest["files"].items():
-        if name not in files:
-            return f"{name} is missing"
-        if sha256(files[name]) != facts["sha256"]:
-            return f"{name} is not what the manifest says"
-    return ""
+def _last_id(connection: Connection, market: str) -> int:
+    """Return the highest publish id of a market as a number, 0 before the first."""
+    query = select(_PUBLICATIONS.c.publish_id).where(_PUBLICATIONS.c.market == market)
+    ids = connection.execute(query).scalars()
+    return max((int(each) for each in ids if re.fullmatch("[0-9]+", each)), default=0)

@@ -4,11 +4,15 @@ A ledger is older than the tree after a backup was restored, or when the end of 
 What consumers may have seen stays what it is: each folder keeps its publish id, so that no id is
 given twice, and its stage run, so that no session is published twice for the same input. A folder
 that is damaged keeps its id too; what its manifest was is told by the one after it, or the pointer.
+
+A folder is the market's own by its manifest, or, where that is torn, by what else names its id.
+Whatever else lies in the tree is foreign: it is never counted, and `alphad verify` names it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -18,9 +22,10 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from storage import controls, ledger
+from storage.damage import ABSENT, MANIFEST, damage, read
 from storage.files import sha256
 from storage.pointer import HALTED, POINTER
-from storage.publishing import MANIFEST, damage, publications
+from storage.publishing import publications
 from storage.tables import (
     ControlState,
     PublicationRecord,
@@ -34,6 +39,8 @@ _PUBLICATIONS = table(PublicationRecord)
 _RUNS = table(StageRun)
 #: The stage that publishes, and what the ledger says of a run that it has from the tree.
 STAGE, CAUSE = "publish", "restored"
+#: The name of a publication's folder.
+_ID = re.compile(r"[0-9]{8}")
 #: What stands for the manifest of a damaged folder that nothing tells of.
 UNKNOWN = "0" * 64
 
@@ -60,18 +67,18 @@ def is_behind(connection: Connection, root: Path, market: str) -> bool:
         return True
     reserved = publications(connection, market, status=PublicationStatus.RESERVED)
     broken = [row for row in reserved if (home / row.path).exists() and damage(home / row.path)]
-    seen = witnesses(home) if broken else {}
+    seen = witnesses(home, market) if broken else {}
     return any(row.publish_id in seen for row in broken)
 
 
 def unknown(connection: Connection, root: Path, market: str) -> list[Path]:
-    """Return the folders of a market that no row of the ledger names, oldest publish id first."""
-    home = root / market / "v1"
-    known = {row.path for row in publications(connection, market)}
-    return sorted(
-        (path for path in _folders(home) if str(path.relative_to(home)) not in known),
-        key=lambda path: path.name,
-    )
+    """Return publications of a market that no row of the ledger names, oldest publish id first."""
+    return _sort_out(connection, root, market)[0]
+
+
+def foreign(connection: Connection, root: Path, market: str) -> list[Path]:
+    """Return folders that no row of the ledger names and that are no publication of the market."""
+    return _sort_out(connection, root, market)[1]
 
 
 def readopt(connection: Connection, root: Path, market: str, now: datetime) -> list[Readopted]:
@@ -80,7 +87,7 @@ def readopt(connection: Connection, root: Path, market: str, now: datetime) -> l
     Folders that are reserved and whole are left to `Publisher.recover`.
     """
     home = root / market / "v1"
-    seen = witnesses(home)
+    seen = witnesses(home, market)
     found = [
         _count(connection, market, home, folder, seen, now)
         for folder in unknown(connection, root, market)
@@ -92,15 +99,16 @@ def readopt(connection: Connection, root: Path, market: str, now: datetime) -> l
     return found
 
 
-def witnesses(home: Path) -> dict[str, str]:
+def witnesses(home: Path, market: str) -> dict[str, str]:
     """Return the sha256 of manifests by publish id, as the ones after them and the pointer tell."""
     told: dict[str, str] = {}
     for folder in _folders(home):
-        before = _json(folder / MANIFEST).get("previous")
-        if isinstance(before, Mapping):
+        manifest = _json(folder / MANIFEST)
+        before = manifest.get("previous")
+        if isinstance(before, Mapping) and _named(manifest) == _place(folder, market):
             told[str(before.get("publish_id"))] = str(before.get("manifest_sha256"))
     pointer = _json(home / POINTER)
-    if "publish_id" in pointer:
+    if "publish_id" in pointer and pointer.get("market") == market:
         told.setdefault(str(pointer["publish_id"]), str(pointer.get("manifest_sha256")))
     return told
 
@@ -108,21 +116,58 @@ def witnesses(home: Path) -> dict[str, str]:
 def _folders(home: Path) -> Iterator[Path]:
     """Yield what looks like a publication: `sessions/<session>/<publish_id>`."""
     for folder in sorted(home.glob("sessions/*/*")):
-        if folder.is_dir() and folder.name.isdigit() and _session(folder) is not None:
+        if folder.is_dir() and _ID.fullmatch(folder.name) and _session(folder) is not None:
             yield folder
+
+
+def _sort_out(connection: Connection, root: Path, market: str) -> tuple[list[Path], list[Path]]:
+    """Return the folders that no row names: those of the market, and the foreign ones."""
+    home = root / market / "v1"
+    rows = publications(connection, market)
+    known = {row.path for row in rows}
+    lost = [folder for folder in _folders(home) if str(folder.relative_to(home)) not in known]
+    if not lost:
+        return [], []
+    seen = witnesses(home, market)
+    taken = {row.publish_id for row in rows if row.status == PublicationStatus.PUBLISHED}
+    named = {folder: _named(_json(folder / MANIFEST)) for folder in lost}
+    ours: list[Path] = []
+    strangers: list[Path] = []
+    for folder in sorted(lost, key=lambda each: (each.name, named[each] is None)):
+        if named[folder] is None:
+            own = folder.name in seen
+        else:
+            own = named[folder] == _place(folder, market)
+        own = own and folder.name not in taken  # an id is given once
+        (ours if own else strangers).append(folder)
+        if own:
+            taken.add(folder.name)
+    return ours, strangers
+
+
+def _place(folder: Path, market: str) -> tuple[str, str, str]:
+    """Return what the manifest of a folder has to name."""
+    return market, folder.parent.name, folder.name
+
+
+def _named(manifest: Mapping[str, Any]) -> tuple[Any, Any, Any] | None:
+    """Return what a manifest names: market, session and id; None where it is torn."""
+    found = manifest.get("market"), manifest.get("session"), manifest.get("publish_id")
+    return None if None in found else found
 
 
 def _session(folder: Path) -> date | None:
     try:
-        return date.fromisoformat(folder.parent.name)
+        found = date.fromisoformat(folder.parent.name)
     except ValueError:
         return None
+    return found if found.isoformat() == folder.parent.name else None
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        content = json.loads(read(path))
+    except (*ABSENT, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -141,8 +186,8 @@ def _count(
     broken = damage(folder, seen.get(publish_id))
     manifest = None if broken else _json(folder / MANIFEST)
     if manifest is not None:
-        named = (manifest.get("market"), manifest.get("session"), manifest.get("publish_id"))
-        if named != (market, folder.parent.name, publish_id):
+        named = _named(manifest)
+        if named != _place(folder, market):
             broken, manifest = f"the manifest says {named}", None
     revision = _revision(connection, market, session, manifest, reserved)
     if manifest is not None:
@@ -166,7 +211,8 @@ def _count(
         "reasons": reasons,
     }
     key = (_PUBLICATIONS.c.market == market, _PUBLICATIONS.c.publish_id == publish_id)
-    connection.execute(delete(_PUBLICATIONS).where(*key))  # a reservation of the same id
+    held = _PUBLICATIONS.c.status == PublicationStatus.RESERVED.value
+    connection.execute(delete(_PUBLICATIONS).where(*key, held))  # a reservation of the same id
     connection.execute(insert(_PUBLICATIONS), values)
     facts = (manifest or {}).get("data", {})
     detail = {

@@ -512,6 +512,7 @@ class Epoch(Base, table=True):
     __tablename__ = "epochs"
 
     number: int | None = Field(default=None, primary_key=True)
+    instance: str
     host: str
     pid: int
     state_dir: str

@@ -94,5 +94,10 @@ class Breaker:
         self._trips, self._until = trips, moment
 
     def open_until(self, now: datetime) -> datetime | None:
-        """Return until when nothing may be asked, None when it may."""
-        return self._until if self._until is not None and now < self._until else None
+        """Return until when nothing may be asked, None when it may.
+
+        A time further away than the longest pause was noted before the clock was set back.
+        """
+        if self._until is None or not now < self._until <= now + max(self._steps):
+            return None
+        return self._until

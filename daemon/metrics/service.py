@@ -43,7 +43,8 @@ def add_disks(context: Context, sheet: Sheet) -> None:
     sheet.add("disk_limit_bytes", settings.disk.warn_bytes, "warn")
     sheet.add("disk_limit_bytes", settings.disk.stop_bytes, "stop")
     with suppress(OSError):
-        for newest in backups(backup_folder(settings))[:1]:
+        today = context.clock.now().date()
+        for newest in backups(backup_folder(settings), today)[:1]:
             sheet.add("backup_last_success_timestamp_seconds", newest.stat().st_mtime)
 
 

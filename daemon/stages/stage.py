@@ -70,12 +70,13 @@ def begin(
         return ledger.begin(conn, market.name, session, stage, input_hash, now, cause)
 
 
-def fail(context: Context, run: StageRun, error: AlphadError) -> None:
+def fail(context: Context, run: StageRun, error: Exception) -> None:
     """Mark the run as failed, with what the operator should read; never in the error's place."""
+    text = str(error) if isinstance(error, AlphadError) else f"{type(error).__name__}: {error}"
     try:
         with context.database.transaction() as conn:
             context.require_epoch(conn)
-            ledger.fail(conn, run, context.clock.now(), REDACTOR.text(str(error)))
+            ledger.fail(conn, run, context.clock.now(), REDACTOR.text(text))
     except StorageError as second:
         error.add_note(f"the ledger could not take note of it: {second}")
 
@@ -113,7 +114,7 @@ def _performed(
             result.write(conn)
             ledger.succeed(conn, run, context.clock.now(), result.detail)
             failpoint(f"{stage}.before_commit")
-    except AlphadError as error:
+    except Exception as error:  # one nobody foresaw, too: a run left `running` has no pause
         fail(context, run, error)
         raise
     return result

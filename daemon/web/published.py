@@ -14,8 +14,9 @@ from threading import Lock
 from typing import Any
 
 from signals.errors import IntegrityError, StorageError
+from storage.damage import MANIFEST, SUCCESS
 from storage.files import sha256
-from storage.publishing import MANIFEST, SUCCESS, Publisher
+from storage.publishing import Publisher
 from storage.tables import PublicationRecord
 
 #: Bytes of checked files that are kept: the latest of each market in each form, many times over.

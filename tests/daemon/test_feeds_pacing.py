@@ -77,6 +77,18 @@ def test_the_breaker_closes_by_itself() -> None:
     assert breaker.open_until(until) is None
 
 
+def test_a_limit_noted_while_the_clock_was_ahead_is_over() -> None:
+    """Set back by days the clock does not keep the provider from being asked, nor a restart."""
+    breaker = Breaker()
+    breaker.trip(NOON + timedelta(days=10))
+    assert breaker.open_until(NOON) is None
+    after = Breaker()
+    after.recall(breaker.to_json())
+    assert after.open_until(NOON) is None
+    assert after.trip(NOON) - NOON == timedelta(hours=1)
+    assert after.open_until(NOON) == NOON + timedelta(hours=1)
+
+
 def test_a_good_fetch_starts_anew() -> None:
     """After a fetch without a limit the next pause is the shortest again."""
     breaker = Breaker()

@@ -56,7 +56,8 @@ def open_alerts(alive: Living) -> dict[str, tuple[str, str]]:
 
 
 def copies(alive: Living) -> list[str]:
-    return [path.name for path in backups(alive.context.settings.state_dir / "backups")]
+    folder, now = alive.context.settings.state_dir / "backups", alive.context.clock.now()
+    return [path.name for path in backups(folder, now.date())]
 
 
 def test_backup_is_made_once_a_day_from_its_hour_on(alive: Living) -> None:
@@ -93,18 +94,21 @@ def test_what_is_broken_is_told_and_no_backup_replaces_a_good_one(alive: Living)
 
 
 def test_damaged_publication_is_told_and_the_alert_ends_with_the_damage(alive: Living) -> None:
-    """The nightly audit proves published files, too; the alert ends with the damage."""
+    """The nightly audit proves published files, too; the database is backed up all the same."""
     keep = keeper(alive)
     [table] = alive.context.settings.publish_dir.rglob("signals.csv")
     data = table.read_bytes()
     table.write_bytes(data[:-1])
     keep.run()
-    assert "signals.csv is not what the manifest says" in open_alerts(alive)["integrity"][1]
+    message = open_alerts(alive)["integrity"][1]
+    assert "signals.csv is not what the manifest says" in message
+    assert "No backup" not in message
+    assert len(copies(alive)) == 1
     table.write_bytes(data)
     alive.clock.set(alive.clock.now() + timedelta(days=1))
     keep.run()
     assert "integrity" not in open_alerts(alive)
-    assert len(copies(alive)) == 1
+    assert len(copies(alive)) == 2
 
 
 def test_publication_under_way_is_no_damage(alive: Living) -> None:
@@ -130,6 +134,22 @@ def test_chore_that_fails_is_told_and_stops_no_other(alive: Living) -> None:
     keep.run()
     assert "housekeeping" not in open_alerts(alive)
     assert len(copies(alive)) == 1
+
+
+class Clumsy(Housekeeper):
+    """One whose tidying fails in a way nobody foresaw."""
+
+    def tidy(self) -> None:
+        raise PermissionError(13, "Permission denied")
+
+
+def test_chore_that_fails_unexpectedly_is_told_and_stops_no_other(alive: Living) -> None:
+    """An error nobody foresaw is a warning like any other, and the backup is made."""
+    Clumsy(alive.context, pause=lambda _seconds: None).run()
+    assert "tidy: PermissionError" in open_alerts(alive)["housekeeping"][1]
+    assert len(copies(alive)) == 1
+    keeper(alive).run()
+    assert "housekeeping" not in open_alerts(alive)
 
 
 def test_disk_alert_warns_then_stops_then_ends(alive: Living) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from daemon.feeds.protocol import Parsed, Request
 from tests.daemon.live import live_market, small_book
 
 BEGUN = 150
@@ -57,6 +60,46 @@ def test_nothing_is_published_of_a_stale_feed(tmp_path: Path, name: str) -> None
 
 
 @pytest.mark.slow
+@dataclass
+class Failing:
+    """A live feed whose answers nobody foresaw."""
+
+    name: str = "failing"
+    reconstructed: bool = False
+    asked: int = 0
+
+    def history(self, last: date) -> date | None:  # noqa: ARG002
+        return None
+
+    def fetch(self, request: Request) -> Parsed:
+        return self.fetch_parsed(request)
+
+    def fetch_parsed(self, request: Request) -> Parsed:  # noqa: ARG002
+        self.asked += 1
+        raise KeyError("close")
+
+
+def test_an_error_nobody_foresaw_is_followed_by_a_pause(tmp_path: Path) -> None:
+    """It ends the run as failed: nothing is asked until the pause is over, and hours are told."""
+    with live_market(tmp_path, small_book("us"), BEGUN) as alive:
+        feed = Failing()
+        alive.market = replace(alive.market, feed=feed)
+        for asked, minutes in ((1, 1), (1, 2), (2, 1), (2, 600)):
+            if feed.asked == asked:
+                alive.tick()
+            else:
+                with pytest.raises(KeyError):
+                    alive.tick()
+            assert feed.asked == asked
+            alive.later(minutes=minutes)
+        [run] = alive.runs()
+        assert (run.status, run.attempts, run.error) == ("failed", 2, "KeyError: 'close'")
+        assert "feed-late" not in alive.alerts()
+        with pytest.raises(KeyError):
+            alive.tick()
+        assert "KeyError: 'close'" in alive.alerts()["feed-late"]
+
+
 def test_a_provider_that_limits_is_left_alone_and_caught_up_with(tmp_path: Path) -> None:
     """After a 429 nothing is asked for a while; the lost session comes with the next one."""
     with live_market(tmp_path, small_book("us"), BEGUN) as alive:

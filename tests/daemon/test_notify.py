@@ -318,10 +318,51 @@ def test_channels_follow_a_reload(tmp_path: Path, hook: Hook) -> None:
     assert [entry["event"] for entry in logs].count("the channels stay as they are") == 1
 
 
-def reload(alive: Telling) -> None:
+def test_new_channels_outlast_a_failing_database(tmp_path: Path, hook: Hook) -> None:
+    """A database that fails after a reload is tried again until the new channels are served."""
+    with telling(tmp_path / "home") as alive, capture_logs() as logs:
+        scheduler = GuardedScheduler(timezone="UTC")
+        scheduler.start(paused=True)
+        alive.notifier.attach()
+        alive.notifier.start(scheduler)
+        reload(alive, urls_file=addresses(tmp_path, ops=hook.address))
+        rename(alive, "notifications", "elsewhere")
+        alive.notifier.follow(scheduler)
+        assert alive.notifier.channels.addresses == {}
+        rename(alive, "elsewhere", "notifications")
+        alive.notifier.follow(scheduler)
+        assert {job.id for job in scheduler.get_jobs()} == {"notify", "notify ops"}
+        scheduler.shutdown()
+        alive.opened("feed-late")
+        assert alive.tend() == 1
+    assert "new channels wait for the database" in [entry["event"] for entry in logs]
+
+
+def rename(alive: Telling, old: str, new: str) -> None:
+    """Give a table another name, as a disk that fails would take it away."""
+    with alive.context.database.transaction() as conn:
+        conn.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
+
+
+def test_refused_address_of_a_reload_is_an_alert(tmp_path: Path, hook: Hook) -> None:
+    """The old channels are told, once, that the new ones were refused."""
+    file = addresses(tmp_path, ops=hook.address)
+    with telling(tmp_path / "home", urls_file=file) as alive:
+        alive.context.markets[MARKET] = None  # type: ignore[assignment]  # its name is all it takes
+        alive.notifier.attach()
+        addresses(tmp_path, pager="nonsense://h")
+        reload(alive)
+        for _ in range(2):
+            alive.notifier.follow(None)
+        [row] = alive.rows()
+        assert (row.channel, row.key, row.kind) == ("ops", "config-reload", "raised")
+        assert "the address of channel pager cannot be used" in row.message
+
+
+def reload(alive: Telling, **changed: object) -> None:
     settings = alive.context.settings
     alive.context.process.settings = settings.model_copy(
-        update={"notify": settings.notify.model_copy()}
+        update={"notify": settings.notify.model_copy(update=changed)}
     )
 
 

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from daemon.alerts import raise_alert, resolve_alert
+from daemon.ownership import owned
 from daemon.reconcile import Reconciler
 from daemon.recovery import recover
 from daemon.reminers import InlineReminer
-from signals.errors import FeedError
+from signals.errors import FeedError, ReservationError
 from storage import alerts, ledger
 from storage.publishing import publications
 from storage.tables import RunStatus
@@ -166,6 +169,44 @@ def test_recovery_adopts_a_publication_the_ledger_did_not_see(tmp_path: Path) ->
         assert loop.due(alive.market) is None
         assert pointer.read_bytes() == wanted
         assert published(alive) == days(FIRST, FIRST + 2)
+
+
+def test_market_that_cannot_be_recovered(tmp_path: Path) -> None:
+    """The other markets are recovered; the next start or tick that succeeds closes its alert."""
+    with living(tmp_path) as alive:
+        markets = {name: replace(alive.market, name=name) for name in (MARKET, "zz")}
+        both = replace(alive.context, markets=markets)
+        root = alive.context.publisher.root
+        stray = root / "zz" / "v1" / ".torn.tmp"
+        halted = root / MARKET / "v1" / "halted.json"
+
+        def told() -> list[str]:
+            with alive.context.database.read() as conn:
+                return names(alerts.open_alerts(conn))
+
+        mends: list[Callable[[], None]] = [
+            lambda: recover(both),
+            lambda: reconciler(alive).tick(alive.market),
+        ]
+        for mend in mends:
+            stray.parent.mkdir(parents=True, exist_ok=True)
+            stray.touch()
+            halted.mkdir(parents=True)  # what is no file cannot be withdrawn
+            recover(both)
+            assert not stray.exists()
+            assert told() == ["recovery"]
+            halted.rmdir()
+            mend()
+            assert told() == []
+
+
+def test_recovery_leaves_to_another_instance(tmp_path: Path) -> None:
+    """A later epoch is no trouble of a market: it ends the start."""
+    with living(tmp_path) as alive, owned(alive.context) as ours:
+        with owned(alive.context), pytest.raises(ReservationError, match="has taken over"):
+            recover(ours)
+        with alive.context.database.read() as conn:
+            assert alerts.open_alerts(conn) == []
 
 
 def forget_the_last_publication(alive: Living) -> None:

@@ -124,6 +124,25 @@ def test_value_out_of_range_is_refused(refused: Refused, text: str, fact: str) -
     assert fact in refused(text).fact
 
 
+YAHOO = "[markets.us]\ncalendar = 'XNYS'\nuniverse = { index = 'sp500' }\n[markets.us.feed]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("pace_seconds = 1200", "1530"), ("request_seconds = 600", "603.125")]
+)
+def test_feed_so_slow_that_it_would_count_as_stuck_is_refused(
+    refused: Refused, tmp_path: Path, text: str, seconds: str
+) -> None:
+    """A pause between two answers that is longer than stall_seconds would end every daemon."""
+    error = refused(f"{YAHOO}kind = 'yahoo'\n{text}")
+    assert f"markets.us.feed may be without an answer for {seconds} seconds" in error.fact
+    assert "stall_seconds 600" in error.fact
+    assert "raise stall_seconds" in error.hint
+    file = tmp_path / "alphad.toml"
+    file.write_text(f"stall_seconds = 1600\n{YAHOO}kind = 'yahoo'\n{text}")
+    assert load_settings(file, {}).stall_seconds == 1600
+
+
 def test_group_given_whole_must_be_json(refused: Refused) -> None:
     """Text that is no JSON for a whole group is a ConfigError too."""
     assert "markets" in refused(ALPHAD_MARKETS="{").fact

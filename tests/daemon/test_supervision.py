@@ -230,6 +230,42 @@ class TestSupervise:
         assert supervised.run(Rounds(2, step)) == 0
         assert manager.pings() == 2
 
+    @pytest.mark.parametrize("hours", [8, -8])
+    def test_signs_on_both_sides_of_a_step(
+        self, supervised: Supervised, manager: Manager, hours: int
+    ) -> None:
+        """A market that shows a sign between the step and the next look does not count as stuck."""
+        clock = HandClock(supervised.alive.clock.now())
+        daemon = supervised.daemon
+        daemon.context = replace(supervised.alive.context, clock=clock)
+        daemon.ticked["cn"] = clock.now()  # it has none after the step
+
+        def step() -> None:
+            if daemon.ticked["cn"] == daemon.ticked[MARKET] == clock.now():
+                clock.time += timedelta(hours=hours)
+                daemon.ticked[MARKET] = clock.now()
+
+        assert supervised.run(Rounds(2, step)) == 0
+        assert manager.pings() == 2
+
+    @pytest.mark.parametrize("hours", [8, -8])
+    @pytest.mark.parametrize("reading", range(1, 6))
+    def test_step_at_any_reading(self, supervised: Supervised, reading: int, hours: int) -> None:
+        """Whichever reading of the clock is the first after a step, the market is not stuck."""
+
+        @dataclass
+        class SteppingClock:
+            time: datetime
+            readings: int = 0
+
+            def now(self) -> datetime:
+                self.readings += 1
+                return self.time + timedelta(hours=hours * (self.readings > reading))
+
+        clock = SteppingClock(supervised.alive.clock.now())
+        supervised.daemon.context = replace(supervised.alive.context, clock=clock)
+        assert supervised.run(Rounds(4)) == 0
+
     def test_reload_is_told(self, supervised: Supervised, manager: Manager) -> None:
         """SIGHUP reloads once, between RELOADING and READY."""
         signals = Rounds(2)
@@ -251,9 +287,9 @@ class TestEpoch:
             daemon.keep()
             assert daemon.lost is None
             with context.database.transaction() as conn:
-                other = {"host": "two", "pid": 2, "state_dir": "/two", "version": "1"}
+                two = {"host": "two", "pid": 2, "state_dir": "/two", "version": "1"}
                 epochs.begin_epoch(
-                    conn, **other, now=context.clock.now(), lease=timedelta(0)  # type: ignore[arg-type]
+                    conn, instance="2", **two, now=context.clock.now(), lease=timedelta(0)  # type: ignore[arg-type]
                 )  # fmt: skip
             with pytest.raises(ReservationError, match="another instance has taken over"):
                 daemon.reconciler.step(ours.markets[MARKET])
@@ -271,7 +307,8 @@ class TestEpoch:
         with living(tmp_path) as alive:
             now = alive.clock.now()
             with alive.context.database.transaction() as conn:
-                epochs.begin_epoch(conn, host="two", pid=2, state_dir="/two", version="1", now=now)
+                two = {"host": "two", "pid": 2, "state_dir": "/two", "version": "1"}
+                epochs.begin_epoch(conn, instance="2", **two, now=now)  # type: ignore[arg-type]
             with owned(alive.context) as ours:
                 assert ours.epoch == 2
                 assert renew(ours) is None
@@ -354,6 +391,17 @@ class TestReload:
             daemon.reload(lambda: old, "run")
             with alive.context.database.read() as conn:
                 assert alerts.open_alerts(conn, MARKET) == []
+            assert succeeded(alive)
+            assert alive.context.process.reloaded_at == alive.clock.now()
+
+    def test_alert_that_cannot_be_closed(self, tmp_path: Path) -> None:
+        """The new settings hold, the reload is told with its time, and nothing is raised."""
+        with living(tmp_path) as alive:
+            with alive.context.database.transaction() as conn:
+                conn.exec_driver_sql("ALTER TABLE alerts RENAME TO elsewhere")  # nobody finds it
+            wanted = self.changed(alive.context.settings, blend={"warning_multiplier": 0.4})
+            self.daemon(alive).reload(lambda: wanted, "run")
+            assert alive.context.settings is wanted
             assert succeeded(alive)
             assert alive.context.process.reloaded_at == alive.clock.now()
 

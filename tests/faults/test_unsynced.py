@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from storage.bars import vintages
+from storage.damage import damage
 from storage.database import Database
 from storage.integrity import verify
-from storage.publishing import damage, publications
+from storage.publishing import publications
 from storage.reader import read_latest
 from storage.tables import PublicationStatus
 from tests.daemon.small import MARKET

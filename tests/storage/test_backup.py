@@ -44,7 +44,9 @@ def test_backup_is_whole_sealed_and_holds_every_row(sqlite: Database, tmp_path: 
     with copy.read() as conn:
         assert ledger.succeeded(conn, "us", "ingest") == {date(2026, 11, 23)}
     copy.close()
-    assert [path.name for path in backups(tmp_path / "backups")] == ["alphad-2026-11-24.db"]
+    assert [path.name for path in backups(tmp_path / "backups", NOW.date())] == [
+        "alphad-2026-11-24.db"
+    ]
 
 
 def test_backup_is_written_beside_a_writer(sqlite: Database, tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ def test_changed_backup_is_not_good(sqlite: Database, tmp_path: Path) -> None:
     data[-1] ^= 1
     newer.write_bytes(data)
     assert backup_damage(newer) == "it is not what was sealed"
-    assert list(good_backups(tmp_path)) == [older]
+    assert list(good_backups(tmp_path, NOW.date())) == [older]
     newer.with_name(f"{newer.name}.sha256").unlink()
     newer.write_bytes(b"\0" * 100 + bytes(data[100:]))
     assert backup_damage(newer) != ""
@@ -79,9 +81,9 @@ def test_copy_made_before_a_migration_is_the_last_resort(sqlite: Database, tmp_p
     assert path is not None
     early = path.with_name(f"{path.name}.before-0007")
     sqlite.backup(early)
-    assert list(good_backups(tmp_path / "backups", path)) == [early]
+    assert list(good_backups(tmp_path / "backups", NOW.date(), path)) == [early]
     write_backup(sqlite, backup_path(tmp_path / "backups", NOW.date()))
-    assert list(good_backups(tmp_path / "backups", path))[-1] == early
+    assert list(good_backups(tmp_path / "backups", NOW.date(), path))[-1] == early
 
 
 def test_only_the_newest_backups_are_kept(sqlite: Database, tmp_path: Path) -> None:
@@ -89,7 +91,7 @@ def test_only_the_newest_backups_are_kept(sqlite: Database, tmp_path: Path) -> N
     for day in range(1, 6):
         write_backup(sqlite, backup_path(tmp_path / "b", date(2026, 11, day)))
     write_backup(sqlite, tmp_path / "b" / "mine.db")
-    assert len(rotate(tmp_path / "b", 2)) == 3
+    assert len(rotate(tmp_path / "b", NOW.date(), 2)) == 3
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [
         "alphad-2026-11-04.db",
         "alphad-2026-11-04.db.sha256",
@@ -98,6 +100,16 @@ def test_only_the_newest_backups_are_kept(sqlite: Database, tmp_path: Path) -> N
         "mine.db",
         "mine.db.sha256",
     ]
+
+
+def test_backup_named_in_the_future_comes_last(sqlite: Database, tmp_path: Path) -> None:
+    """What was made while the clock was wrong is neither restored first nor kept longest."""
+    days = [date(2036, 1, 1), date(2026, 11, 25), date(2026, 11, 24)]
+    future, tomorrow, today = (backup_path(tmp_path, day) for day in days)
+    for path in (future, tomorrow, today):
+        write_backup(sqlite, path)
+    assert list(good_backups(tmp_path, NOW.date())) == [tomorrow, today, future]
+    assert rotate(tmp_path, NOW.date(), 2) == [future]
 
 
 def test_server_is_not_backed_up_here(tmp_path: Path) -> None:
@@ -184,8 +196,8 @@ def test_old_notifications_and_lives_are_forgotten(database: Database) -> None:
     ]  # fmt: skip
     lives = [
         {
-            "number": number, "host": "h", "pid": 1, "state_dir": "s", "version": "v",
-            "started_at": old, "renewed_at": old, "ended_at": old,
+            "number": number, "instance": "i", "host": "h", "pid": 1, "state_dir": "s",
+            "version": "v", "started_at": old, "renewed_at": old, "ended_at": old,
         }
         for number in (1, 2)
     ]  # fmt: skip

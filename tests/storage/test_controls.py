@@ -14,7 +14,7 @@ from storage import controls
 from storage.database import Database
 from storage.files import write_atomic
 from storage.integrity import halts, verify, verify_database
-from storage.publishing import Publisher, previous
+from storage.publishing import Pointed, Publisher, previous
 from storage.tables import ControlState, MarketControl
 from tests.storage.build import at, day, files_of, publish
 
@@ -79,8 +79,8 @@ class TestControls:
         publisher, before = Publisher(tmp_path, database), top(tmp_path)
         pointer = (tmp_path / "us/v1/latest.json").read_bytes()
         put(database, HALTED, 2)
-        assert publisher.point("us") == (None, True)
-        assert publisher.point("us") == (None, False)
+        assert publisher.point("us") == Pointed(None, changed=True)
+        assert publisher.point("us") == Pointed(None, changed=False)
         assert (before, top(tmp_path)) == (["latest.json"], ["halted.json"])
         assert json.loads((tmp_path / "us/v1/halted.json").read_bytes()) == {
             "schema_version": "1.0",
@@ -95,7 +95,7 @@ class TestControls:
         assert verify(tmp_path) == verify_database(database, tmp_path) == []
         assert halts(tmp_path)["us"]["reason"] == "a wrong feed"
         put(database, RUNNING, 3)
-        row, changed = publisher.point("us")
+        row, changed, _ = publisher.point("us")
         assert row is not None
         assert (row.publish_id, changed, top(tmp_path)) == ("00000001", True, ["latest.json"])
         assert (tmp_path / "us/v1/latest.json").read_bytes() == pointer
@@ -126,11 +126,11 @@ class TestControls:
     ) -> None:
         """There is nothing to withdraw, and consumers are told all the same."""
         put(database, HALTED)
-        assert Publisher(tmp_path, database).point("us") == (None, True)
+        assert Publisher(tmp_path, database).point("us") == Pointed(None, changed=True)
         assert top(tmp_path) == ["halted.json"]
         assert verify(tmp_path) == []
         put(database, RUNNING, 2)
-        assert Publisher(tmp_path, database).point("us") == (None, True)
+        assert Publisher(tmp_path, database).point("us") == Pointed(None, changed=True)
         assert top(tmp_path) == []
 
     def test_no_pointer_while_halted_whatever_is_published_meanwhile(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -19,8 +20,8 @@ from storage.pointer import POINTER
 from storage.publishing import Publisher, publications
 from tests.storage.build import at, day, files_of
 
-ONE = {"host": "one", "pid": 11, "state_dir": "/state/one", "version": "1"}
-TWO = {"host": "two", "pid": 22, "state_dir": "/state/two", "version": "1"}
+ONE = {"instance": "1" * 32, "host": "one", "pid": 11, "state_dir": "/state/one", "version": "1"}
+TWO = {"instance": "2" * 32, "host": "two", "pid": 22, "state_dir": "/state/two", "version": "1"}
 ROOT = Path(__file__).resolve().parents[2]
 
 #: Reserves a publication, waits to be told to go on, publishes it.
@@ -35,7 +36,7 @@ from tests.storage.build import at, day, files_of
 database, root = Database(sys.argv[1]), Path(sys.argv[2])
 with database.transaction() as conn:
     number = epochs.begin_epoch(
-        conn, host="one", pid=1, state_dir="/state/one", version="1", now=at(0)
+        conn, instance="1", host="one", pid=1, state_dir="/state/one", version="1", now=at(0)
     )
 publisher = Publisher(root, database, epoch=number)
 with database.transaction() as conn:
@@ -70,19 +71,25 @@ def test_numbers_rise(database: Database) -> None:
     assert newest.started_at == newest.renewed_at == at(2)
 
 
-def test_same_host_and_state_take_over_at_once(database: Database) -> None:
-    """Whoever holds the lock of the same state_dir need not wait; the former life is over."""
+def test_same_instance_takes_over_at_once(database: Database) -> None:
+    """Whoever holds the lock of the same state_dir need not wait, whatever its host is called now.
+
+    The former life is over.
+    """
     first = begin(database, ONE, at(0))
-    second = begin(database, {**ONE, "pid": 12}, at(0))
+    second = begin(database, {**ONE, "host": "renamed", "pid": 12, "state_dir": "/moved"}, at(0))
     with database.transaction() as conn:
         epochs.require_current(conn, second)
         with pytest.raises(ReservationError, match="another instance has taken over"):
             epochs.require_current(conn, first)
 
 
-@pytest.mark.parametrize("other", [TWO, {**ONE, "host": "two"}, {**ONE, "state_dir": "/state/2"}])
+@pytest.mark.parametrize("other", [TWO, {**ONE, "instance": "2" * 32}], ids=["other", "alike"])
 def test_unexpired_lease_keeps_others_out(database: Database, other: dict[str, object]) -> None:
-    """Another host or state_dir is refused until the lease has run out, and told who and when."""
+    """Another instance is refused until the lease has run out, and told who and when.
+
+    Its host and state_dir may be called the same, as in containers.
+    """
     begin(database, ONE, at(0))
     with pytest.raises(AlreadyRunningError) as refused:
         begin(database, other, at(0) + epochs.LEASE - timedelta(seconds=1))
@@ -101,6 +108,35 @@ def test_renewed_lease(database: Database) -> None:
     with database.transaction() as conn:
         epochs.end(conn, number, at(1))
     assert begin(database, TWO, at(1)) == 2
+
+
+@pytest.mark.parametrize(
+    ("who", "now", "lease"),
+    [
+        (TWO, at(-10), epochs.LEASE),  # the dead one's clock was ahead
+        (TWO, at(-0.3), timedelta(0)),  # ours was set back; the lock of state_dir is ours
+        (ONE, at(-0.0001), epochs.LEASE),
+    ],
+    ids=["ahead", "set-back", "same"],
+)
+def test_wrong_clock_keeps_nobody_out(
+    database: Database, who: dict[str, object], now: datetime, lease: timedelta
+) -> None:
+    """A lease that was renewed in the future has run out."""
+    begin(database, ONE, at(0))
+    assert begin(database, who, now, lease) == 2
+
+
+def test_instance_is_of_the_state_directory(tmp_path: Path) -> None:
+    """Its id is made once, at random, for its owner alone; what is no id is replaced."""
+    made = epochs.instance_of(tmp_path)
+    file = tmp_path / "instance"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert made == epochs.instance_of(tmp_path)
+    file.write_bytes(b"\xff")
+    again = epochs.instance_of(tmp_path)
+    assert len({made, again, epochs.instance_of(tmp_path / "other")}) == 3
+    assert epochs.instance_of(tmp_path) == again
 
 
 def test_lost_epoch_is_not_renewed(database: Database) -> None:

@@ -61,6 +61,34 @@ def test_file_is_replaced(tmp_path: Path) -> None:
     assert names(path.parent) == ["file"]
 
 
+#: Writes a file and prints the mode its temporary has when it is renamed, and its own.
+WATCHED = """
+import os, sys
+from pathlib import Path
+from storage.files import write_atomic
+def hook(name, given):
+    if name == "os.rename":
+        print(f"{os.stat(given[0]).st_mode & 0o777:o}")
+os.umask(0o022)
+sys.addaudithook(hook)
+write_atomic(Path(sys.argv[1]), b"secret", mode=0o600)
+print(f"{os.stat(sys.argv[1]).st_mode & 0o777:o}")
+"""
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_file_of_a_secret_is_never_open_to_others(tmp_path: Path, left: bool) -> None:
+    """Its temporary has its mode already, also where an interrupted write has left one."""
+    if left:
+        (tmp_path / ".file.tmp").write_bytes(b"half")
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, str(tmp_path / "file")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["600", "600"]
+    assert (tmp_path / "file").read_bytes() == b"secret"
+
+
 @pytest.mark.usefixtures("small_files")
 def test_refused_write_keeps_the_old_file(tmp_path: Path) -> None:
     """When the kernel refuses to write on, the old file stays and no temporary is left."""

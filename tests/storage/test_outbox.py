@@ -261,6 +261,17 @@ class TestOutbox:
         give_up(told, 51 * 60)
         assert swept(told, 52 * 60) == 0
 
+    def test_clock_that_was_ahead(self, told: Database) -> None:
+        """A message of a time that has not come yet is due, and keeps none of its key waiting."""
+        ahead = 10 * 24 * 60
+        opened(told, ahead)
+        closed(told, 0)
+        opened(told, 180)
+        assert [row.kind for row in due(told, 181)] == ["raised", "resolved", "raised"]
+        send(told, 181, error="HTTP 500")
+        assert due(told, 181) == []
+        assert send(told, 182) == 3
+
     def test_sent_is_never_sent_again(self, told: Database) -> None:
         """A message that was marked is not due any more, and cannot be claimed."""
         opened(told, 0)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from signals.errors import IntegrityError, ReservationError, StorageError
 from storage import ledger
 from storage.database import Database
 from storage.integrity import verify, verify_database
-from storage.publishing import Publisher, Reservation, head, previous, publications
-from storage.tables import PublicationRecord, PublicationStatus
+from storage.publishing import Publisher, Reservation, head, previous
+from storage.tables import PublicationRecord, table
 from tests.storage.build import at, day, files_of, publish
 
 
@@ -28,6 +30,18 @@ def reserved(publisher: Publisher, number: int) -> tuple[Reservation, dict[str, 
     with publisher.database.transaction() as c:
         reservation = publisher.reserve(c, "us", day(number), 0, at(number))
         return reservation, files_of(reservation, previous(c, "us"))
+
+
+@contextmanager
+def unreadable(path: Path) -> Iterator[None]:
+    """Let the disk refuse to read a file, as it does whose links lead round in a circle."""
+    aside = path.with_name(".aside")
+    path.rename(aside)
+    path.symlink_to(path.name)
+    try:
+        yield
+    finally:
+        aside.replace(path)
 
 
 class Crash(BaseException):
@@ -145,18 +159,58 @@ class TestPublishing:
             assert (tmp_path / "us" / "v1" / "latest.json").read_bytes() == expected
         assert not Publisher(tmp_path, database).recover("us", at(2)).pointer_changed
 
-    def test_pointer_goes_to_the_last_good_publication(
-        self, database: Database, tmp_path: Path
+    @pytest.mark.parametrize("harm", [lambda path: path.write_bytes(b"torn"), Path.unlink])
+    def test_pointer_stays_where_the_newest_publication_is_damaged(
+        self, database: Database, tmp_path: Path, harm: Callable[[Path], None]
     ) -> None:
-        """When the newest folder is damaged, recovery points to the one before it."""
+        """No earlier session takes its place: the pointer stays, and what is wrong is said."""
         publish(tmp_path, database, 1)
         publish(tmp_path, database, 2)
-        (tmp_path / "us/v1/sessions/2024-01-03/00000002/signals.csv").write_bytes(b"torn")
-        recovery = Publisher(tmp_path, database).recover("us", at(3))
-        assert recovery.pointer is not None
-        assert recovery.pointer.publish_id == pointer(tmp_path)["publish_id"] == "00000001"
-        with database.read() as c:
-            assert len(publications(c, "us", status=PublicationStatus.PUBLISHED)) == 2
+        before = (tmp_path / "us/v1/latest.json").read_bytes()
+        file = tmp_path / "us/v1/sessions/2024-01-03/00000002/signals.csv"
+        data = file.read_bytes()
+        harm(file)
+        publisher = Publisher(tmp_path, database)
+        recovery = publisher.recover("us", at(3))
+        assert (recovery.pointer, recovery.pointer_changed) == (None, False)
+        pointed = publisher.point("us")
+        assert (pointed.record, pointed.changed) == (None, False)
+        assert "00000002" in pointed.damaged
+        assert "signals.csv" in pointed.damaged
+        assert (tmp_path / "us/v1/latest.json").read_bytes() == before
+        file.write_bytes(data)
+        pointed = publisher.point("us")
+        assert pointed.record is not None
+        assert (pointed.record.publish_id, pointed.damaged) == ("00000002", "")
+
+    def test_publication_that_cannot_be_read_is_not_damaged(
+        self, database: Database, tmp_path: Path
+    ) -> None:
+        """What the disk refuses for now is an error to try again; nothing moves, nothing goes."""
+        publish(tmp_path, database, 1)
+        before = (tmp_path / "us/v1/latest.json").read_bytes()
+        publisher = Publisher(tmp_path, database)
+        reservation, files = reserved(publisher, 2)
+        with pytest.raises(Crash):
+            publisher.publish(reservation, files, now=at(2), mark=crash)
+        for number in (2, 1):
+            [folder] = (tmp_path / f"us/v1/sessions/{day(number)}").iterdir()
+            with unreadable(folder / "signals.csv"):
+                with pytest.raises(StorageError, match="cannot be read") as caught:
+                    publisher.recover("us", at(3))
+                assert caught.value.retryable
+                assert (tmp_path / "us/v1/latest.json").read_bytes() == before
+            if number == 2:
+                shutil.rmtree(reservation.path)
+        assert not publisher.recover("us", at(3)).pointer_changed
+
+    def test_ids_are_counted_as_numbers(self, database: Database, tmp_path: Path) -> None:
+        """A row that is named otherwise does not stop the counting."""
+        publish(tmp_path, database, 1)
+        with database.transaction() as c:
+            c.execute(update(table(PublicationRecord)), {"publish_id": "9"})
+        assert reserved(Publisher(tmp_path, database), 2)[0].publish_id == "00000010"
+        assert reserved(Publisher(tmp_path, database), 3)[0].publish_id == "00000011"
 
     def test_wrong_manifest_is_refused(self, database: Database, tmp_path: Path) -> None:
         """Files of another session, or that the manifest does not describe, are not published."""

@@ -13,6 +13,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table('epochs',
     sa.Column('number', sa.Integer(), nullable=False),
+    sa.Column('instance', sqltypes.AutoString(), nullable=False),
     sa.Column('host', sqltypes.AutoString(), nullable=False),
     sa.Column('pid', sa.Integer(), nullable=False),
     sa.Column('state_dir', sqltypes.AutoString(), nullable=False),

@@ -14,7 +14,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from storage.publishing import damage, publications
+from storage.damage import damage
+from storage.publishing import publications
 from storage.reader import SignalRefused, read_latest
 from storage.tables import PublicationStatus, RunStatus, StageRun, Vintage, table
 
