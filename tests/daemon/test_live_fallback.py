@@ -55,6 +55,7 @@ def assert_bars_are_those_traded(alive: LiveMarket) -> None:
     np.testing.assert_allclose(stored["close"].to_numpy(), np.array(wanted, float), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_us_goes_on_with_tiingo_and_comes_back(tmp_path: Path) -> None:
     """Yahoo limits us for a session: it is published from Tiingo; the next one is Yahoo's again."""
     with live_market(tmp_path, small_book("us"), BEGUN, feed=TIINGO) as alive:

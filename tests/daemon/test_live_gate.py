@@ -16,7 +16,8 @@ BEGUN = 150
 INDICES = {"us": "^GSPC", "cn": "000905"}
 
 
-@pytest.mark.parametrize("name", [pytest.param("us", marks=pytest.mark.slow), "cn"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["us", "cn"])
 def test_bars_unlike_the_index_are_refused(tmp_path: Path, name: str) -> None:
     """The index is told far away from its members: nothing is stored until it is not any more."""
     with live_market(tmp_path, small_book(name), BEGUN) as alive:

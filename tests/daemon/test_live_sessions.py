@@ -39,7 +39,8 @@ def test_first_start_and_a_session(tmp_path: Path, name: str) -> None:
         assert alive.alerts() == {}
 
 
-@pytest.mark.parametrize("name", ["us", pytest.param("cn", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["us", "cn"])
 def test_nothing_is_published_of_a_stale_feed(tmp_path: Path, name: str) -> None:
     """Bars that repeat yesterday's are refused and told; when the source moves on, so do we."""
     with live_market(tmp_path, small_book(name), BEGUN) as alive:
@@ -59,7 +60,6 @@ def test_nothing_is_published_of_a_stale_feed(tmp_path: Path, name: str) -> None
         assert alive.alerts() == {}
 
 
-@pytest.mark.slow
 @dataclass
 class Failing:
     """A live feed whose answers nobody foresaw."""
@@ -100,6 +100,7 @@ def test_an_error_nobody_foresaw_is_followed_by_a_pause(tmp_path: Path) -> None:
         assert "KeyError: 'close'" in alive.alerts()["feed-late"]
 
 
+@pytest.mark.slow
 def test_a_provider_that_limits_is_left_alone_and_caught_up_with(tmp_path: Path) -> None:
     """After a 429 nothing is asked for a while; the lost session comes with the next one."""
     with live_market(tmp_path, small_book("us"), BEGUN) as alive:

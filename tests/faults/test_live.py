@@ -235,6 +235,7 @@ def test_daemon_killed_while_it_catches_up_goes_on(make_place: Callable[..., Pla
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_killed_search_fails_alone(make_place: Callable[..., Place]) -> None:
     """Killed each time, a re-mining ends `failed`, with an alert; publishing goes on."""
     place = make_place(**ENDLESS)
