@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 from bench.soak import scratch
@@ -22,6 +23,7 @@ def try_seed(seed: int, begun: Path, begun_with_files: Path) -> None:
         )
         before = resources()
         simulation.run()
+        gc.collect()  # frames of those who died hold mapped files
         _, descriptors, threads = resources()
     assert simulation.market_sessions >= 60
     assert simulation.published > 30
